@@ -1,0 +1,1 @@
+"""One agent per node: wakes on a change, compiles, compares with what is there, and applies the difference."""

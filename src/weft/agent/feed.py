@@ -1,0 +1,208 @@
+"""From the store to the world: a snapshot, then change by change, with what each change makes dirty.
+
+Records are hostile until decoded. One that does not decode is kept out of the world and remembered in `broken`; the
+networks it belongs to are then held as they are on the wire (see weft.agent.hold), never dropped.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from weft.compile.world import World
+from weft.model.address import parse_ip, parse_unicast_mac
+from weft.model.endpoint import Endpoint
+from weft.model.errors import Kind, WeftError
+from weft.model.network import Network, SegmentKey
+from weft.model.node import Facts, Node
+from weft.model.port import Port
+from weft.model.router import Router
+from weft.store.intent import decode_object
+from weft.store.records import Keys, decode
+from weft.store.store import Changes, Put, Snapshot
+
+T = TypeVar("T")
+Moves = dict[SegmentKey, tuple[set[str], set[str]]]  # (MACs, IPs)
+
+
+class Feed:
+    """`world` and the store revision it stands for; `loaded`: it stands on a complete snapshot. `applied`: somebody has
+    applied something to this store at some time, so that what is not in it is not wanted.
+
+    `own`: a node whose endpoints are this process's to say. Once loaded, what the store tells of them is kept in
+    `echoes` (by segment and MAC; None: deleted) and changes nothing: who writes a record needs no news of it. What
+    others say of theirs is listed in `arrived` as well.
+    """
+
+    def __init__(self, keys: Keys, own: str | None = None) -> None:
+        self.keys = keys
+        self.own = own
+        self.world = World()
+        self.revision = 0
+        self.version = 0  # counts changes: equal versions mean equal intent and facts
+        self.loaded = False
+        self.applied = False
+        self.broken: dict[str, WeftError] = {}
+        self.departed: set[str] = set()  # nodes that a port has left for another one
+        self.echoes: dict[tuple[SegmentKey, str], bytes | None] = {}
+        self.arrived: list[Endpoint] = []
+        self._dirty: set[str] = set()
+        self._moved: Moves = {}
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        return (self.keys.guard, self.keys.facts, self.keys.endpoints)  # the guard's key begins those of all intent
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Starts anew from a snapshot: what is not in it is gone."""
+        known = set(self.world.networks)
+        self.world = World(dead=self.world.dead)
+        self.version += 1
+        self.broken, self.echoes, self.loaded, self.applied = {}, {}, False, False
+        for item in snapshot.items:
+            self._take(item.key, item.value)
+        self.revision = snapshot.revision
+        self.loaded = True
+        self._dirty |= known | set(self.world.networks)
+
+    def take(self, changes: Changes) -> None:
+        for change in changes.changes:
+            self._take(change.key, change.value)
+        self.revision = max(self.revision, changes.revision)
+
+    def taken(self) -> set[str]:
+        """The dirty networks, those where an endpoint moved among them; they are clean from now on."""
+        moved = self.taken_moves()
+        dirty, self._dirty = self._dirty, set()
+        return dirty | {network.name for network in self.world.networks.values() if network.key in moved}
+
+    def taken_moves(self) -> Moves:
+        """(MACs, IPs) of endpoints that came, changed or went, by segment; settled from now on."""
+        moved, self._moved = self._moved, {}
+        return moved
+
+    @property
+    def settled(self) -> bool:
+        """Nothing but endpoints has changed."""
+        return self.loaded and not self._dirty
+
+    def dirty(self, networks: set[str]) -> None:
+        self._dirty |= networks
+
+    def _take(self, key: str, value: bytes | None) -> None:
+        self.version += not key.startswith(self.keys.endpoints)
+        self.broken.pop(key, None)
+        if key == self.keys.guard:
+            self.applied = value is not None
+            return
+        try:
+            if key.startswith(self.keys.intent):
+                self._take_intent(key, value)
+            elif key.startswith(self.keys.facts):
+                self._take_facts(key, value)
+            elif key.startswith(self.keys.endpoints):
+                self._take_endpoint(key, value)
+        except WeftError as error:
+            self.broken[key] = error
+
+    def _take_intent(self, key: str, value: bytes | None) -> None:
+        kind, name, network = self.keys.kind_and_name(key)
+        thing = decode_object(self.keys, Put(key, value))[1] if value is not None else None
+        self.world.redeclared(network if kind == "ports" else None)
+        if kind == "ports":
+            self._dirty.add(network)
+            before = self.world.ports.get(network, {}).get(name)
+            if before and isinstance(thing, Port) and before.node != thing.node:
+                self.departed.add(before.node)
+            _set(self.world.ports.setdefault(network, {}), name, thing, Port)
+        elif kind == "networks":
+            self._dirty.add(name)
+            _set(self.world.networks, name, thing, Network)
+        elif kind == "routers":
+            earlier = self.world.routers.get(name)
+            _set(self.world.routers, name, thing, Router)
+            for router in filter(None, (earlier, self.world.routers.get(name))):
+                self._dirty |= set(router.gateways)  # its addresses are nobody else's
+        elif kind == "nodes":
+            self._dirty |= self._networks_of(name)
+            _set(self.world.nodes, name, thing, Node)
+
+    def _take_facts(self, key: str, value: bytes | None) -> None:
+        name = key.removeprefix(self.keys.facts)
+        before = self.world.facts.get(name)
+        if value is None:
+            self.world.facts.pop(name, None)
+        else:
+            self.world.facts[name] = decode(key, value, Facts)
+        if self.world.facts.get(name) != before:
+            self._dirty |= self._networks_of(name)
+
+    def _take_endpoint(self, key: str, value: bytes | None) -> None:
+        place, mac, node = self.keys.endpoint_of(key)
+        if node == self.own and self.loaded:
+            self.echoes[place, mac] = value
+            return
+        before = self.world.forget(place, mac, node)
+        if before is not None:
+            self.moved(before)
+        if value is not None:
+            endpoint = _endpoint(self.keys, key, value)
+            self.see(endpoint)
+            if self.own is not None:
+                self.arrived.append(endpoint)
+
+    def see(self, endpoint: Endpoint) -> None:
+        """An endpoint in its place, with what that changes."""
+        before = self.world.see(endpoint)
+        for each in (before, endpoint):
+            if each is not None:
+                self.moved(each)
+
+    def forget(self, key: SegmentKey, mac: str, node: str) -> None:
+        """An endpoint taken away, with what that changes."""
+        before = self.world.forget(key, mac, node)
+        if before is not None:
+            self.moved(before)
+
+    def moved(self, endpoint: Endpoint) -> None:
+        """Rows of this MAC and of these IPs may have to change."""
+        macs, ips = self._moved.setdefault(endpoint.key, (set(), set()))
+        macs.add(endpoint.mac)
+        ips.update(endpoint.ips)
+
+    def _networks_of(self, node: str) -> set[str]:
+        networks = {
+            network for network, ports in self.world.ports.items() if any(port.node == node for port in ports.values())
+        }
+        for router in self.world.routers.values():
+            if node in router.placement or any(side.node == node for side in router.external):
+                networks |= set(router.gateways)
+        return networks
+
+    def suspect(self, dead: frozenset[str]) -> bool:
+        """The nodes that do not answer, as this node finds. Whether that is news; what routers reach is dirty then."""
+        if dead == self.world.dead:
+            return False
+        self.world.dead = dead
+        self._dirty |= {network for router in self.world.routers.values() for network in router.gateways}
+        return True
+
+
+def _set(mapping: dict[str, T], name: str, thing: object, type_: type[T]) -> None:
+    if isinstance(thing, type_):
+        mapping[name] = thing
+    else:
+        mapping.pop(name, None)
+
+
+def _endpoint(keys: Keys, key: str, value: bytes) -> Endpoint:
+    """The endpoint under a key; raises INVALID where it contradicts its key or is nobody's address."""
+    found = decode(key, value, Endpoint)
+    if keys.endpoint(found) != key:
+        raise WeftError(Kind.INVALID, f"the record says it is {keys.endpoint(found)}", where=key, remedy="delete it")
+    try:
+        told = parse_unicast_mac(found.mac), *map(parse_ip, found.ips)
+    except WeftError as error:
+        raise WeftError(Kind.INVALID, error.what, where=key, remedy="delete it") from None
+    if told != (found.mac, *found.ips):
+        raise WeftError(Kind.INVALID, "an address is not written as weft writes it", where=key, remedy="delete it")
+    return found

@@ -1,0 +1,58 @@
+"""What a node says of itself, into the store: its facts and its status, where they differ from what it last said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from weft.agent.status import Status
+from weft.model.node import Facts, Node
+from weft.store.records import Keys, encode
+from weft.store.store import Put, Store
+
+_HASTE = 1.0  # seconds between two reports that differ in counts and notes only
+
+
+def misplaced(declared: Node | None, node: str, facts: Facts | None) -> list[str]:
+    """What is wrong with running this agent here: nobody declares its node, or with another datapath."""
+    if declared is None:
+        return [f"node {node} is not declared; add it under `nodes:` with its VTEP address"]
+    if facts and facts.datapath != declared.datapath:
+        what = f"node {node} is declared with datapath {declared.datapath}, its agent runs {facts.datapath}"
+        return [f"{what}; start it with --datapath {declared.datapath}, or change the file"]
+    return []
+
+
+class Reporter:
+    """`now`: the monotonic clock, `wall` the one for reports; both in seconds."""
+
+    def __init__(
+        self, store: Store, keys: Keys, node: str, now: Callable[[], float], wall: Callable[[], float]
+    ) -> None:
+        self._store, self._keys, self._node, self._now, self._wall = store, keys, node, now, wall
+        self._facts: Facts | None = None
+        self._status: Status | None = None
+        self._at = 0.0
+
+    async def publish(self, facts: Facts | None, status: Status) -> float | None:
+        """Writes what is new. Returns seconds after which to come again, where it can wait. Raises WeftError."""
+        writes: list[Put] = []
+        if facts and facts != self._facts:
+            writes.append(Put(f"{self._keys.facts}{self._node}", encode(facts)))
+        if status != self._status:
+            if not writes and (left := self._at + _HASTE - self._now()) > 0 and self._alike(status):
+                return left
+            report = msgspec.structs.replace(status, time=self._wall())
+            writes.append(Put(f"{self._keys.status}{self._node}", encode(report)))
+        if writes:
+            await self._store.transact([], writes)
+            self._facts, self._status, self._at = facts, status, self._now()
+        return None
+
+    def _alike(self, status: Status) -> bool:
+        """Whether it differs from the last one only in what changes with every host that moves."""
+        old = self._status
+        if old is None:
+            return False
+        return msgspec.structs.replace(status, operations=old.operations, rows=old.rows, notes=old.notes) == old

@@ -1,0 +1,89 @@
+"""What other nodes' lives mean for this one: who holds which role, and what is left as it is for a moment.
+
+A node that takes a gateway over says so (`announce`); at start nothing is decided before there is a verdict on every
+peer; and a port that moved away is left standing until it has had time to stand where it went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from weft.agent.feed import Feed
+from weft.agent.layers import Layers
+from weft.agent.probes import Probes
+from weft.compile.peers import peers
+from weft.l2.datapath import Datapath
+from weft.plan.node import NodePlan
+
+_DECIDE = 3.0  # seconds at start to wait for a verdict on every peer
+_COURTESY = 0.5  # seconds that a node waits with what it would do after a port has left it
+_ANNOUNCE = (0.1, 1.0, 3.0)  # seconds after a peer died or came back: a gateway here says where it is
+_PAUSE = 0.05  # seconds until verdicts are asked for again
+
+log = structlog.get_logger("weft.agent")
+
+
+class Roles:
+    """`now`: the monotonic clock, seconds. Without `probes` every node is alive."""
+
+    def __init__(
+        self, feed: Feed, node: str, datapath: Datapath, probes: Probes | None, now: Callable[[], float]
+    ) -> None:
+        self._feed, self._node, self._datapath, self._probes, self._now = feed, node, datapath, probes, now
+        self._undecided: float | None = now() + _DECIDE if probes else None  # until when verdicts are waited for
+        self._not_before = now()
+        self._plan = NodePlan(node)
+
+    def follow(self, wake: Callable[[], None]) -> None:
+        """From now on `wake` is called, in the running loop, when verdicts change."""
+        if self._probes:
+            loop = asyncio.get_running_loop()
+            self._probes.changed = lambda: _in(loop, wake)
+
+    def leave(self) -> None:
+        if self._probes:
+            self._probes.changed = lambda: None
+
+    def wait(self) -> float:
+        """Seconds to leave everything as it is; 0: the world says who lives, and may be acted on."""
+        if not self._judge():
+            return _PAUSE
+        if self._node in self._feed.departed:
+            self._not_before = self._now() + _COURTESY
+        self._feed.departed.clear()
+        return max(0.0, self._not_before - self._now())
+
+    def reached(self, plan: NodePlan) -> None:
+        """The datapath holds this plan: peers may count on this node."""
+        self._plan = plan
+        if self._probes:
+            self._probes.ready = True
+
+    def _judge(self) -> bool:
+        if self._probes is None:
+            return True
+        world = self._feed.world
+        me = world.nodes.get(self._node)
+        self._probes.watch(me.vtep if me else "", peers(world, self._node) if me else {})
+        if self._undecided is not None:
+            if not self._probes.settled and self._now() < self._undecided:
+                return False
+            self._undecided = None
+        if self._feed.suspect(self._probes.dead):
+            log.warning("peers", node=self._node, dead=sorted(self._probes.dead))
+            for delay in _ANNOUNCE:  # again, since who gave the gateway up may have spoken in its name meanwhile
+                asyncio.get_running_loop().call_later(delay, self._announce)
+        return True
+
+    def _announce(self) -> None:
+        intended = self._feed.world.routers
+        if isinstance(self._datapath, Layers):
+            here = self._plan.routers.items()
+            self._datapath.announce(router for name, router in here if name in intended and intended[name].placement)
+
+
+def _in(loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(wake)

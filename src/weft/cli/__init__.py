@@ -1,0 +1,1 @@
+"""The commands. Every heavy import happens inside the command that needs it."""

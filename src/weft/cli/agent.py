@@ -1,0 +1,246 @@
+"""`weft agent`: one node's agent in the foreground, fit for a service manager."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Coroutine
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from weft import __version__
+from weft.cli import options, output
+from weft.cli.place import Place, place, run
+from weft.model.errors import Kind, WeftError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from weft.agent.agent import Agent
+    from weft.l2.datapath import Datapath
+    from weft.store.store import Store
+
+T = TypeVar("T")
+_CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
+_PAUSES = (0.2, 5.0)  # seconds between attempts to reach the store: first and longest
+
+
+class DatapathName(StrEnum):
+    """As weft.model.node.DatapathKind, without importing msgspec for --help."""
+
+    KERNEL = "kernel"
+    OVS = "ovs"
+    USER = "user"
+
+
+class LogFormat(StrEnum):
+    """How the agent logs to standard error."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def command(
+    node: Annotated[
+        str, typer.Option("--node", envvar="WEFT_NODE", metavar="NAME", help="The declared node that this host is.")
+    ],
+    datapath: Annotated[DatapathName, typer.Option(help="How this node forwards.")] = DatapathName.KERNEL,
+    cleanup: Annotated[
+        bool, typer.Option("--cleanup", help="Remove everything of ours from this host and end.")
+    ] = False,
+    log: Annotated[
+        LogFormat, typer.Option("--log", help="key=value lines, or one JSON object a line.")
+    ] = LogFormat.TEXT,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            "--metrics",
+            envvar="WEFT_METRICS",
+            metavar="[ADDRESS:]PORT",
+            help="Serve /metrics and /healthz there; without an address on the loopback only. [default: not at all]",
+        ),
+    ] = "",
+    store: options.Store = None,
+    cluster: options.Cluster = None,
+    lab: options.Lab = None,
+) -> None:
+    """Keep this host's datapath as the store says, until stopped.
+
+    Stopping it, in whatever way, leaves the datapath forwarding; --cleanup alone removes what is ours. One agent per
+    node and host; a store that cannot be reached is waited for.
+    """
+    from weft.model.validate.problem import name_problem
+
+    if problems := name_problem((), "node", node):
+        raise WeftError(Kind.USAGE, problems[0].what, remedy=problems[0].remedy)
+    where = place(store, cluster, lab)
+    _configure(log)
+    _permitted()
+    driver = _driver(datapath, where.cluster)
+    try:
+        if cleanup:
+            _cleanup(where, node, driver)
+        else:
+            run(_agent(where, node, driver, metrics))
+    finally:
+        driver.close()
+
+
+def _driver(datapath: DatapathName, cluster: str) -> Datapath:
+    from weft.agent.layers import open_layers
+    from weft.model.node import DatapathKind
+
+    return open_layers(DatapathKind(datapath.value), cluster)
+
+
+def _permitted() -> None:
+    """Raises REFUSED where this process may not configure the network it stands in."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
+    if not effective >> _CAP_NET_ADMIN & 1:
+        raise WeftError(
+            Kind.REFUSED,
+            "this user may not configure this host's network (CAP_NET_ADMIN is missing)",
+            remedy="run it as root; `weft lab up` needs no root",
+        )
+
+
+async def _agent(where: Place, node: str, driver: Datapath, metrics: str) -> None:
+    import asyncio
+    import signal
+
+    from weft.agent import local
+    from weft.agent.agent import Agent
+    from weft.agent.lock import NodeLock
+    from weft.agent.notify import Notifier
+    from weft.agent.probes import Probes
+
+    notifier = Notifier()
+    lock = NodeLock(where.directory, where.cluster, node)
+    probes = Probes(where.cluster)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as opened:
+        opened.callback(lock.close)
+        opened.callback(probes.close)
+        store = await _unless(stop, _reachable(where.url, where.cluster))
+        if store is not None:
+            opened.push_async_callback(store.close)
+            agent = Agent(store, node, driver, cluster=where.cluster, told=notifier.report, probes=probes)
+            server = await local.serve(agent, where.directory)
+            opened.callback(local.socket_path(where.directory, node).unlink, missing_ok=True)
+            opened.callback(server.close)
+            if metrics and (pages := await _pages(agent, metrics)):
+                opened.callback(pages.close)
+            feeding = asyncio.create_task(notifier.feed(agent.progressing))
+            opened.callback(feeding.cancel)
+            _log("started", node=node, version=__version__, store=where.url, cluster=where.cluster)
+            await _unless(stop, agent.run())
+        notifier.stopping()
+        _log("stopped", node=node)  # the datapath goes on forwarding
+
+
+async def _pages(agent: Agent, where: str) -> asyncio.Server | None:
+    """/metrics and /healthz; where nobody can listen it is told, since networks do not wait for figures."""
+    from weft.agent import http
+
+    http.address(where)  # a wrong command line is refused
+    try:
+        return await http.serve(agent, where)
+    except WeftError as error:
+        _log("metrics", warning=True, error=str(error))
+        return None
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
+    """What `work` returns, None where `stop` came first; `work` has ended then.
+
+    It is cancelled until it gives way: asyncio.wait_for may swallow a cancellation that meets its result (Python 3.11).
+    """
+    import asyncio
+
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.5)
+    return None if task.cancelled() else task.result()
+
+
+async def _reachable(url: str, cluster: str) -> Store:
+    """The store, once it answers; says why it does not until then."""
+    import asyncio
+
+    from weft.store import open_store
+
+    pause = _PAUSES[0]
+    while True:
+        try:
+            store = open_store(url, create=False)
+            await store.snapshot((f"/weft/{cluster}/alive/",))
+            return store
+        except WeftError as error:
+            if not error.retry:
+                raise
+            _log("store", warning=True, error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _PAUSES[1])
+
+
+def _cleanup(where: Place, node: str, driver: Datapath) -> None:
+    from weft.agent.cleanup import cleanup
+    from weft.agent.lock import NodeLock
+
+    lock = NodeLock(where.directory, where.cluster, node)
+    try:
+        applied = cleanup(driver, node)
+    finally:
+        lock.close()
+    for operation in applied.done:
+        output.paint(output.signed(str(operation)))
+    for operation, error in applied.failed:
+        output.warn(f"{str(operation).splitlines()[0]}: {error}")
+    if applied.failed:
+        raise typer.Exit(1)
+    if not applied.done:
+        output.say("nothing of ours is here")
+    with contextlib.suppress(WeftError):  # a host is cleaned up whether its store answers or not
+        run(_withdrawn(where, node))
+
+
+async def _withdrawn(where: Place, node: str) -> None:
+    """Takes back the node's report: what it told of is gone."""
+    from weft.store import Delete
+
+    async with where.opened() as (store, keys):
+        await store.transact([], [Delete(f"{keys.status}{node}")])
+
+
+def _log(event: str, *, warning: bool = False, **values: object) -> None:
+    import structlog
+
+    logger = structlog.get_logger("weft.agent")
+    (logger.warning if warning else logger.info)(event, **values)
+
+
+def _configure(log: LogFormat) -> None:
+    """Logs to standard error: `2026-01-31T12:00:00Z info applied operations=3`, or JSON."""
+    import structlog
+
+    text = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer() if log is LogFormat.JSON else text,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

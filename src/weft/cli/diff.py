@@ -1,0 +1,110 @@
+"""`weft diff`: what `apply` of the same files would change, in the store and on each node; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weft.cli import options, output
+from weft.cli.options import Output
+from weft.cli.place import Place, place, run
+
+if TYPE_CHECKING:
+    from weft.cli.decide import ObjectChange
+    from weft.compile.world import World
+    from weft.plan.operations import Operation
+
+_ROWS = 20  # rows of one operation that people get to see; JSON has all
+
+
+def command(
+    file: options.Files,
+    prune: Annotated[bool, typer.Option("--prune", help="As apply --prune.")] = False,
+    format: options.Format = Output.TEXT,
+    store: options.Store = None,
+    cluster: options.Cluster = None,
+    lab: options.Lab = None,
+) -> None:
+    """Show what apply would change, and change nothing.
+
+    First the stored objects, field by field; then, node by node, the operations that its agent would run if it is in
+    sync now.
+    """
+    run(_diff(place(store, cluster, lab), file, prune, format))
+
+
+async def _diff(where: Place, names: list[str], prune: bool, format: Output) -> None:
+    from weft.agent.feed import Feed
+    from weft.cli import decide, files
+    from weft.compile.world import World
+    from weft.store.intent import change, from_snapshot
+
+    document = files.read(names)
+    async with where.opened() as (store, keys):
+        feed = Feed(keys)
+        snapshot = await store.snapshot((keys.guard, keys.facts, keys.endpoints))
+    stored = from_snapshot(snapshot, keys)
+    feed.load(snapshot)
+    intent = decide.decide(document, stored, prune=prune)
+    objects = list(decide.object_changes(stored.intent, change(stored.intent, intent)))
+    seen = list(feed.world.endpoints())
+    nodes = dict(_nodes(feed.world, World.of(intent, stored.facts, seen)))
+    if format is Output.JSON:
+        output.say_json(
+            {
+                "objects": [_as_json(change) for change in objects],
+                "nodes": {node: [str(step).splitlines() for step in steps] for node, steps in nodes.items()},
+            }
+        )
+    else:
+        _print(objects, nodes)
+
+
+def _nodes(old: World, new: World) -> Iterator[tuple[str, list[Operation]]]:
+    """Every node whose plan differs, with the operations from the old plan to the new one."""
+    from weft.compile.node import compile_node
+    from weft.plan.diff import diff
+    from weft.plan.node import Observed
+
+    for node in sorted({*old.nodes, *new.nodes}):
+        was = compile_node(old, node)
+        if steps := diff(compile_node(new, node), Observed(was.segments, was.tables, was.ports)):
+            yield node, steps
+
+
+def _as_json(change: ObjectChange) -> dict[str, Any]:
+    fields = {name: {"old": old, "new": new} for name, (old, new) in change.fields.items()}
+    return {"change": change.sign, "kind": change.kind, "name": change.name, "fields": fields}
+
+
+def _print(objects: list[ObjectChange], nodes: dict[str, list[Operation]]) -> None:
+    if not objects:
+        output.say("nothing to change")
+        return
+    output.paint(output.colour("store", "bold"))
+    for change in objects:
+        output.paint("  " + output.signed(str(change)))
+        for name, (old, new) in change.fields.items():
+            output.say(
+                f"      {name} {_text(new)}" if change.sign == "+" else f"      {name} {_text(old)} → {_text(new)}"
+            )
+    for node, steps in nodes.items():
+        output.paint(output.colour(f"node {node}", "bold"))
+        for step in steps:
+            lines = str(step).splitlines()
+            for line in lines[:_ROWS]:
+                output.paint("  " + output.signed(line))
+            if len(lines) > _ROWS:
+                output.say(f"    … and {len(lines) - _ROWS} more rows")
+    if not nodes:
+        output.say("no node has anything to do")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(_text, value)) or "none"
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_text(each)}" for key, each in value.items() if each not in ("", None)) or "none"
+    return "none" if value in (None, "") else str(value)

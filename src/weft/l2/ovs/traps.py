@@ -1,0 +1,66 @@
+"""What goes wrong with Open vSwitch in the field, looked for on this host: for `weft doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from weft.l2.ovs import underlay
+from weft.l2.ovs.routes import neighbors, next_hop
+from weft.l2.ovs.switch import UNDERLAY, Snapshot, Switch
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """One finding. `bad` False: looked for, and not there; `remedy` is empty then."""
+
+    name: str
+    what: str
+    bad: bool = False
+    remedy: str = ""
+
+
+def traps(
+    switch: Switch, snapshot: Snapshot, vtep: str, remotes: Iterable[str], flaws: Iterable[str]
+) -> Iterator[Trap]:
+    """`remotes`: VTEPs that tunnels lead to; `flaws`: of ports, as observed."""
+    if not switch.userspace:
+        yield Trap("ovs", "this kernel has Open vSwitch's datapath: br-phy is not needed")
+    else:
+        yield Trap(
+            "ovs", "no kernel datapath here: ovs-vswitchd forwards by itself, some 0.2 to 0.7 Gbit/s of one TCP stream"
+        )
+        found = underlay.flaws(switch, snapshot, vtep)
+        remedy = "run the agent, which mends it: weft agent --datapath ovs"
+        if found:
+            yield Trap("br-phy", "; ".join(found), True, remedy)
+        else:
+            yield Trap("br-phy", f"holds {vtep} and the NIC; the host's own stack is shut out there")
+        yield from _neighbors(switch, snapshot, remotes)
+    unfinished = [flaw for flaw in flaws if "unfinished" in flaw]
+    for flaw in unfinished:
+        yield Trap("checksums", flaw, True, "ethtool -K DEVICE tx off, inside the namespace")
+    if not unfinished:
+        yield Trap("checksums", "no port leaves them unfinished")
+    yield Trap("groups", "group packets are not received: nodes that can send both send copies to this one")
+    yield Trap("mtu", "what is too long is dropped without ICMP: end points must keep the network's MTU")
+
+
+def _neighbors(switch: Switch, snapshot: Snapshot, remotes: Iterable[str]) -> Iterator[Trap]:
+    """ovs-vswitchd's MAC of each next hop against the kernel's: it believes an old one for 900 s."""
+    port = snapshot.links.get(UNDERLAY)
+    if port is None:
+        return
+    printed = switch.control("tnl/neigh/show").splitlines()[2:]
+    believed = {ip: mac for ip, mac, *_ in (line.split() for line in printed if line.strip())}
+    known = neighbors(switch.host.channel, port)
+    found = [next_hop(switch.host.channel, remote) for remote in remotes]
+    for hop in sorted({each.address for each in found if each is not None}):
+        mac = known.get(hop)
+        if mac is None:
+            yield Trap("next hop", f"{hop} does not answer: the first packets to it are lost", True, f"ping {hop}")
+        elif believed.get(hop) != mac:
+            what = f"{hop} is {mac}, and ovs-vswitchd believes {believed.get(hop, 'nothing')}"
+            yield Trap("next hop", what, True, f"ovs-appctl tnl/neigh/set {UNDERLAY} {hop} {mac}")
+        else:
+            yield Trap("next hop", f"{hop} is {mac}, and ovs-vswitchd knows it")

@@ -1,0 +1,136 @@
+"""Steps of an apply, made true in the forwarder's world. Each is idempotent, and fails with a WeftError by itself."""
+
+from __future__ import annotations
+
+from weft.l2.user import attach, control
+from weft.l2.user.engine import Engine
+from weft.l2.user.underlay import Underlay
+from weft.l2.user.world import PortState, SegmentState
+from weft.model.errors import Kind, WeftError
+from weft.model.network import SegmentKey
+from weft.netlink.addresses import Addresses
+from weft.netlink.channel import Channel
+from weft.plan.port import LocalPort
+from weft.plan.segment import Segment
+
+
+class Changes:
+    """Used by one thread, which lives in the host's namespace."""
+
+    def __init__(self, cluster: str, engine: Engine) -> None:
+        self._cluster, self._engine, self._world = cluster, engine, engine.world
+
+    def make(self, step: control.Step) -> None:
+        """Raises WeftError, OSError."""
+        match step:
+            case control.SetSegment(segment, rebuild):
+                self._set_segment(segment, rebuild)
+            case control.UnsetSegment(key):
+                self._unset_segment(key)
+            case control.SetPort(port, target):
+                self._set_port(port, target)
+            case control.UnsetPort(port):
+                self._unset_port(port)
+            case control.SetRows(key, rows):
+                self._segment(key).put(rows.table, rows.rows())
+            case control.UnsetRows(key, rows):
+                if state := self._world.segments.get(key):
+                    state.drop(rows.table, rows.rows())
+
+    def _segment(self, key: SegmentKey) -> SegmentState:
+        state = self._world.segments.get(key)
+        if state is None:
+            raise WeftError(Kind.FAILED, "the segment is not here", where=f"segment {key}")
+        return state
+
+    # Segments and the sockets under them
+
+    def _set_segment(self, segment: Segment, rebuild: bool) -> None:
+        underlay = self._underlay(segment)
+        state = self._world.segments.get(segment.key)
+        try:
+            if segment.group:
+                self._join(underlay, segment)
+            with self._engine.still():
+                if state is None:
+                    self._world.segments[segment.key] = SegmentState(segment, underlay)
+                elif rebuild:
+                    fresh = SegmentState(segment, underlay)
+                    fresh.switch.ports = state.switch.ports
+                    self._world.segments[segment.key] = fresh
+                else:
+                    state.state(segment, underlay)
+        finally:
+            self._tidy()
+
+    def _underlay(self, segment: Segment) -> Underlay:
+        place = (segment.vtep, segment.key.udp_port)
+        if place not in self._world.underlays:
+            underlay = Underlay(*place)
+            self._world.underlays[place] = underlay
+            self._engine.watch_receiver(underlay, underlay.unicast)
+        return self._world.underlays[place]
+
+    def _join(self, underlay: Underlay, segment: Segment) -> None:
+        if segment.group is None or segment.group in underlay.groups:
+            return
+        channel = Channel()
+        try:
+            addresses = Addresses(channel).dump()
+        finally:
+            channel.close()
+        index = next((i for i, texts in addresses.items() if segment.vtep in [t.split("/")[0] for t in texts]), None)
+        if index is None:
+            what = f"no device of this host holds the VTEP address {segment.vtep}"
+            raise WeftError(Kind.FAILED, what, where=f"segment {segment.key}", remedy="add the address to a device")
+        receiver = underlay.join(segment.group, index)
+        self._engine.watch_receiver(underlay, receiver)
+
+    def _unset_segment(self, key: SegmentKey) -> None:
+        for state in [each for each in self._world.ports.values() if each.port.segment == key]:
+            self._unset_port(state.port)
+        with self._engine.still():
+            self._world.segments.pop(key, None)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Closes sockets and leaves groups that no segment uses any more."""
+        with self._engine.still():
+            for key, underlay in list(self._world.unused()):
+                for receiver in (underlay.unicast, *underlay.groups.values()):
+                    self._engine.unwatch_receiver(receiver)
+                underlay.close()
+                del self._world.underlays[key]
+            for underlay in self._world.underlays.values():
+                for group in set(underlay.groups) - self._world.groups(underlay):
+                    self._engine.unwatch_receiver(underlay.groups[group])
+                    underlay.leave(group)
+
+    # Ports
+
+    def _set_port(self, port: LocalPort, target: str) -> None:
+        state = self._segment(port.segment)
+        there = self._world.ports.get(port.name)
+        if there is not None and (there.port, there.target) == (port, target) and not attach.flaws(there):
+            return
+        if there is not None:
+            self._unset_port(there.port)
+        made = attach.attach(self._cluster, port, target)
+        with self._engine.still():
+            self._world.ports[port.name] = made
+            state.switch.ports = {**state.switch.ports, port.name: False}
+        self._engine.watch_port(made)
+
+    def _unset_port(self, port: LocalPort) -> None:
+        there: PortState | None = self._world.ports.get(port.name)
+        if there is None:
+            attach.remove(self._cluster, port)  # what an earlier forwarder left
+            return
+        with self._engine.still():
+            if not there.gone:
+                self._engine.unwatch_port(there)
+            del self._world.ports[port.name]
+            if state := self._world.segments.get(there.port.segment):
+                state.switch.ports = {n: alone for n, alone in state.switch.ports.items() if n != port.name}
+                state.switch.forget(port.name)
+            attach.detach(self._cluster, there)

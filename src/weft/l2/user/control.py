@@ -1,0 +1,222 @@
+"""What the agent and the forwarder say to each other: values, and their framing on a unix stream socket.
+
+Each message is its length (4 octets, big-endian) and a msgpack body (msgspec). A request has exactly one answer. A
+connection that sent `Listen` is never asked again: it gets an `Alert` whenever something of ours changed by itself.
+Tables travel as the octets of their arrays; both ends are the same program on the same machine.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import msgspec
+import numpy as np
+
+from weft.model.errors import Kind, WeftError
+from weft.model.network import SegmentKey
+from weft.plan.operations import DropPort, DropRows, DropSegment, Operation, PutPort, PutRows, PutSegment
+from weft.plan.port import LocalPort
+from weft.plan.segment import Segment
+from weft.plan.tables import DTYPE, Rows, Table, Tables
+
+VERSION = 1
+_LENGTH = struct.Struct("!I")
+_LONGEST = 1 << 28
+
+
+class WireRows(msgspec.Struct, frozen=True):
+    """Rows of a table."""
+
+    table: Table
+    octets: bytes
+
+    def rows(self) -> Rows:
+        return np.frombuffer(self.octets, DTYPE[self.table])
+
+
+class SetSegment(msgspec.Struct, frozen=True, tag=True):
+    segment: Segment
+    rebuild: bool
+
+
+class UnsetSegment(msgspec.Struct, frozen=True, tag=True):
+    key: SegmentKey
+
+
+class SetPort(msgspec.Struct, frozen=True, tag=True):
+    """`target`: what the port's namespace is called on this machine."""
+
+    port: LocalPort
+    target: str
+
+
+class UnsetPort(msgspec.Struct, frozen=True, tag=True):
+    port: LocalPort
+
+
+class SetRows(msgspec.Struct, frozen=True, tag=True):
+    key: SegmentKey
+    rows: WireRows
+
+
+class UnsetRows(msgspec.Struct, frozen=True, tag=True):
+    key: SegmentKey
+    rows: WireRows
+
+
+Step = SetSegment | UnsetSegment | SetPort | UnsetPort | SetRows | UnsetRows
+
+
+class Apply(msgspec.Struct, frozen=True, tag=True):
+    steps: tuple[Step, ...]
+
+
+class Observe(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class Inject(msgspec.Struct, frozen=True, tag=True):
+    """Into tunnels, or to local ports; `to` None: all of them."""
+
+    key: SegmentKey
+    frame: bytes
+    tunnels: bool
+    to: str | None
+
+
+class Count(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class Listen(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+Request = Apply | Observe | Inject | Count | Listen | Stop
+
+
+class Failure(msgspec.Struct, frozen=True, tag=True):
+    """`step`: which one of an Apply, -1 for the request itself."""
+
+    kind: Kind
+    what: str
+    where: str
+    remedy: str
+    step: int = -1
+
+    @staticmethod
+    def of(error: WeftError, step: int = -1) -> Failure:
+        return Failure(error.kind, error.what, error.where, error.remedy, step)
+
+    def error(self) -> WeftError:
+        return WeftError(self.kind, self.what, where=self.where, remedy=self.remedy)
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    failures: tuple[Failure, ...] = ()
+
+
+class Held(msgspec.Struct, frozen=True, tag=True):
+    """One segment of an answer to Observe; a flaw of the segment itself stands under port ""."""
+
+    segment: Segment
+    tables: tuple[WireRows, ...]
+    learned: tuple[WireRows, ...]
+    ports: tuple[LocalPort, ...]
+    flaws: dict[str, tuple[str, ...]]
+
+
+class State(msgspec.Struct, frozen=True, tag=True):
+    segments: tuple[Held, ...]
+
+
+class Counts(msgspec.Struct, frozen=True, tag=True):
+    ports: dict[str, tuple[int, int, int, int]]
+    segments: tuple[tuple[SegmentKey, tuple[int, int, int, int]], ...]
+    drops: dict[str, int]
+
+
+class Alert(msgspec.Struct, frozen=True, tag=True):
+    what: str
+    key: SegmentKey | None
+
+
+Answer = Done | Failure | State | Counts | Alert
+
+_encoder = msgspec.msgpack.Encoder()
+_requests = msgspec.msgpack.Decoder(Request)
+_answers = msgspec.msgpack.Decoder(Answer)
+
+
+def wire_tables(tables: Tables) -> tuple[WireRows, ...]:
+    return tuple(WireRows(table, tables[table].tobytes()) for table in Table)
+
+
+def plan_tables(rows: tuple[WireRows, ...]) -> Tables:
+    return Tables(**{each.table.value: each.rows() for each in rows})
+
+
+def step(operation: Operation, targets: dict[str, str]) -> Step:
+    """`targets`: port name → its namespace's name on this machine."""
+    match operation:
+        case PutSegment(segment, _, rebuild):
+            return SetSegment(segment, rebuild)
+        case DropSegment(segment):
+            return UnsetSegment(segment.key)
+        case PutPort(port, _):
+            return SetPort(port, targets.get(port.name, port.attach.target))
+        case DropPort(port):
+            return UnsetPort(port)
+        case PutRows(SegmentKey() as key, table, rows):
+            return SetRows(key, WireRows(table, rows.tobytes()))
+        case DropRows(SegmentKey() as key, table, rows):
+            return UnsetRows(key, WireRows(table, rows.tobytes()))
+        case _:
+            raise WeftError(Kind.UNSUPPORTED, "this layer has no routers", where=str(operation).splitlines()[0])
+
+
+def pack(message: Request | Answer) -> bytes:
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+def unpack_request(body: bytes | bytearray) -> Request:
+    """Raises msgspec.DecodeError (and its ValidationError)."""
+    request: Request = _requests.decode(body)
+    return request
+
+
+def unpack_answer(body: bytes | bytearray) -> Answer:
+    """Raises msgspec.DecodeError (and its ValidationError)."""
+    answer: Answer = _answers.decode(body)
+    return answer
+
+
+def body_length(head: bytes | bytearray) -> int:
+    """How long the body behind these four octets is. Raises ValueError beyond all measure."""
+    (length,) = _LENGTH.unpack(head)
+    if length > _LONGEST:
+        raise ValueError(f"a message of {length} octets")
+    return int(length)
+
+
+def receive(connection: socket.socket) -> Answer | None:
+    """The next answer; None when the other side hung up. Raises OSError, msgspec.DecodeError."""
+    head = _exactly(connection, 4)
+    body = _exactly(connection, body_length(head)) if head is not None else None
+    return None if body is None else unpack_answer(body)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < size:
+        more = connection.recv(min(size - len(parts), 1 << 20))
+        if not more:
+            return None
+        parts += more
+    return bytes(parts)

@@ -1,0 +1,142 @@
+"""What frames of local ports are read from and written to: TAP devices and packet sockets, both with offloads.
+
+Every frame carries the header of weft.l2.user.vnet. A TAP (Documentation/networking/tuntap.rst) with offloads hands
+over TCP frames of up to 64 KiB with their checksums unfinished, and takes the same. A packet socket (packet(7)) on any
+other device does likewise with PACKET_VNET_HDR.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Protocol
+
+from weft.l2.user import vnet
+from weft.model.errors import Kind, WeftError
+from weft.netlink import tap
+from weft.netlink.namespace import Namespace, entered, socket_in
+
+Buffers = Sequence[bytes | bytearray | memoryview]
+
+_TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ, _TUNSETSNDBUF = 0x400454CA, 0x400454D0, 0x400454D8, 0x400454D4
+_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+_TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN = 1, 2, 4, 8
+
+_SOL_PACKET, _ADD_MEMBERSHIP, _AUXDATA, _VNET_HDR, _IGNORE_OUTGOING = 263, 1, 8, 15, 23
+_MR_PROMISC = 1
+_ETH_P_ALL = 0x0003
+_VLAN_VALID, _VLAN_TPID_VALID = 1 << 4, 1 << 6
+_AUX = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata
+_QUEUE = 4 << 20  # octets of frames that may wait in a packet socket
+
+
+class Device(Protocol):
+    """`read` gives the octets put into `buffer` (offload header first); 0: nothing waits. Both raise OSError."""
+
+    fd: int
+
+    def read(self, buffer: memoryview) -> int: ...
+
+    def write(self, parts: Buffers) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Tap:
+    """A new TAP device `name` in a namespace; it lives as long as this object. Raises WeftError.
+
+    The descriptor works from any namespace, wherever the device is.
+    """
+
+    def __init__(self, name: str, namespace: Namespace = None) -> None:
+        with entered(namespace):
+            try:
+                self.fd = os.open(tap.DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError as error:
+                raise tap.denied(error, name) from error
+            try:
+                flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
+                fcntl.ioctl(self.fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+                fcntl.ioctl(self.fd, _TUNSETVNETHDRSZ, struct.pack("i", vnet.SIZE))
+                offloads = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
+                fcntl.ioctl(self.fd, _TUNSETOFFLOAD, offloads)
+            except OSError as error:
+                os.close(self.fd)
+                words = (error.strerror or "").lower()
+                raise WeftError(Kind.FAILED, f"cannot create the TAP device: {words}", where=name) from error
+
+    def read(self, buffer: memoryview) -> int:
+        try:
+            return os.readv(self.fd, [buffer])
+        except BlockingIOError:
+            return 0
+
+    def write(self, parts: Buffers) -> None:
+        os.writev(self.fd, parts)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class PacketSocket:
+    """All frames that a device of a namespace receives; what is written leaves by it. Raises WeftError."""
+
+    def __init__(self, name: str, namespace: Namespace = None) -> None:
+        self._socket = socket_in(namespace, socket.AF_PACKET, socket.SOCK_RAW)
+        try:
+            self._socket.setblocking(False)
+            self._socket.setsockopt(_SOL_PACKET, _VNET_HDR, 1)
+            self._socket.setsockopt(_SOL_PACKET, _AUXDATA, 1)
+            self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                self._socket.setsockopt(socket.SOL_SOCKET, option, _QUEUE)
+            with entered(namespace):
+                index = socket.if_nametoindex(name)
+            request = struct.pack("=iHH8x", index, _MR_PROMISC, 0)
+            self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
+            self._socket.bind((name, _ETH_P_ALL))
+        except OSError as error:
+            self._socket.close()
+            words = (error.strerror or "").lower()
+            raise WeftError(Kind.FAILED, f"cannot open a packet socket: {words}", where=name) from error
+        self.fd = self._socket.fileno()
+
+    def read(self, buffer: memoryview) -> int:
+        try:
+            size, ancillary, _, _ = self._socket.recvmsg_into([buffer], 64)
+        except BlockingIOError:
+            return 0
+        for level, kind, data in ancillary:
+            if (level, kind) == (_SOL_PACKET, _AUXDATA):
+                return _retag(buffer, size, data)
+        return size
+
+    def write(self, parts: Buffers) -> None:
+        try:
+            self._socket.sendmsg(parts)
+        except OSError as error:
+            if error.errno == errno.ENETDOWN:
+                raise BlockingIOError from error  # nobody there to take it: a drop, not a fault of ours
+            raise
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _retag(buffer: memoryview, size: int, aux: bytes) -> int:
+    """Puts a VLAN tag back, which the kernel took out of the frame and tells beside it."""
+    status, _, _, _, _, tci, tpid = _AUX.unpack_from(aux)
+    if not status & _VLAN_VALID:
+        return size
+    at = vnet.SIZE + 12
+    buffer[at + 4 : size + 4] = bytes(buffer[at:size])
+    struct.pack_into("!HH", buffer, at, tpid if status & _VLAN_TPID_VALID else 0x8100, tci)
+    offload = vnet.decode(buffer)
+    if offload.flags & vnet.NEEDS_CSUM:
+        moved = offload._replace(start=offload.start + 4, header=offload.header + 4)
+        buffer[: vnet.SIZE] = moved.encode()
+    return size + 4

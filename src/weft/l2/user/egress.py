@@ -1,0 +1,128 @@
+"""From local ports into tunnels and to other local ports: one frame at a time, however many packets it stands for."""
+
+from __future__ import annotations
+
+import errno
+
+from weft.l2.user import ecn, vnet
+from weft.l2.user.cut import cut
+from weft.l2.user.entropy import flow_hash
+from weft.l2.user.split import finish, split
+from weft.l2.user.world import PortState, SegmentState, Tally, World
+
+BUDGET = 64  # frames of one port before others have their turn
+_BUFFER = vnet.SIZE + 65536 + 256
+_TCP = (vnet.GSO_TCPV4, vnet.GSO_TCPV6)
+_REASONS = {
+    errno.EMSGSIZE: "underlay MTU",
+    errno.EAGAIN: "queue full",
+    errno.ENOBUFS: "queue full",
+    errno.EINVAL: "underlay MTU",  # what UDP_SEGMENT says of datagrams that do not fit
+}
+
+
+def reason(error: OSError) -> str:
+    """Why the kernel did not take what we sent, as the counters name it."""
+    return _REASONS.get(error.errno or 0, "unreachable")
+
+
+class Egress:
+    """Used by one thread."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.tally = world, Tally()
+        self._buffer = memoryview(bytearray(_BUFFER))
+
+    def drain(self, port: PortState, now: float) -> None:
+        """Forwards what waits at a port. Raises OSError when the port's device is gone."""
+        state = self.world.segments.get(port.port.segment)
+        for _ in range(BUDGET):
+            size = port.device.read(self._buffer)
+            if not size:
+                return
+            if state is not None:
+                self.forward(state, port, size, now)
+
+    def forward(self, state: SegmentState, port: PortState, size: int, now: float) -> None:
+        """One frame, which stands in the buffer behind its offload header."""
+        name, tally = port.port.name, self.tally
+        frame = self._buffer[vnet.SIZE : size]
+        if len(frame) < 14:
+            tally.drops["short frame"] += 1
+            return
+        tally.port_in[name] += 1
+        tally.port_in_octets[name] += len(frame)
+        way = state.switch.from_port(name, frame, now)
+        if way.drop:
+            tally.drops[way.drop] += 1
+        if way.reply:
+            self._write(name, [vnet.PLAIN, way.reply])
+        for other in way.ports:
+            self._write(other, [self._buffer[:size]])
+        if way.vteps:
+            self.tunnel(state, size, way.vteps)
+
+    def _write(self, name: str, parts: list[bytes | memoryview]) -> None:
+        port = self.world.ports.get(name)
+        if port is None:
+            return
+        try:
+            port.device.write(parts)
+        except OSError:
+            self.tally.drops["port does not take it"] += 1
+            return
+        self.tally.port_out[name] += 1
+        self.tally.port_out_octets[name] += sum(map(len, parts)) - vnet.SIZE
+
+    def tunnel(self, state: SegmentState, size: int, vteps: tuple[str, ...]) -> None:
+        """Sends the frame in the buffer to VTEPs."""
+        frame = self._buffer[vnet.SIZE : size]
+        offload = vnet.decode(self._buffer)
+        longest = state.longest + (4 if frame[12] == 0x81 and not frame[13] else 0)
+        if offload.gso & ~vnet.GSO_ECN in _TCP:
+            train = split(frame, offload, state.vxlan)
+            if train is None:
+                self.tally.drops["offload header"] += 1
+                return
+            self._send(state, frame, vteps, train.data.data, train.size, longest)
+        elif offload.gso == vnet.GSO_UDP_L4:
+            for one in cut(frame, offload):
+                self._send(state, memoryview(one), vteps, None, len(one) + len(state.vxlan), longest)
+        elif offload.gso != vnet.GSO_NONE:
+            self.tally.drops["offload not known"] += 1
+        elif offload.flags & vnet.NEEDS_CSUM and not finish(frame, offload):
+            self.tally.drops["offload header"] += 1
+        else:
+            self._send(state, frame, vteps, None, len(frame) + len(state.vxlan), longest)
+
+    def _send(
+        self,
+        state: SegmentState,
+        frame: memoryview,
+        vteps: tuple[str, ...],
+        train: memoryview | None,
+        size: int,
+        longest: int,
+    ) -> None:
+        tally, key, underlay = self.tally, state.segment.key, state.underlay
+        if size - len(state.vxlan) > longest:
+            tally.drops["oversized"] += 1
+            return
+        bucket, tos = flow_hash(frame), ecn.mark(frame)
+        for vtep in vteps:
+            try:
+                if train is None:
+                    underlay.send(bucket, vtep, (state.vxlan, frame), tos)
+                else:
+                    underlay.send_train(bucket, vtep, train, size, tos)
+            except OSError as error:
+                tally.drops[reason(error)] += 1
+                continue
+            tally.tunnel_out[key] += 1
+            tally.tunnel_out_octets[key] += len(frame)
+
+    def inject(self, state: SegmentState, frame: bytes, vteps: tuple[str, ...]) -> None:
+        """A frame of our own into tunnels."""
+        self._buffer[: vnet.SIZE] = vnet.PLAIN
+        self._buffer[vnet.SIZE : vnet.SIZE + len(frame)] = frame
+        self.tunnel(state, vnet.SIZE + len(frame), vteps)

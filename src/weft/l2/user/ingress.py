@@ -1,0 +1,129 @@
+"""Out of tunnels to local ports: trains of datagrams merged where they may be, each judged before it is believed.
+
+A datagram is dropped and counted unless it is VXLAN with the flag of a valid VNI (RFC 7348 section 5), of a VNI that is
+here, and from an address that is a member VTEP of that segment. A frame that came out of a tunnel goes to local ports
+only.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import numpy as np
+
+from weft.l2.user import ecn, vnet
+from weft.l2.user.arrive import delivery
+from weft.l2.user.merge import BASE, layout, merged, train
+from weft.l2.user.underlay import Arrival, Underlay
+from weft.l2.user.world import SegmentState, Tally, World
+from weft.model.network import SegmentKey
+
+BUDGET = 64  # trains of one socket before others have their turn
+_BUFFER = 2 * 65536 + 4096  # a train, and room to see its last datagram as long as the others
+_VALID_VNI = 0x08
+
+
+class Ingress:
+    """Used by one thread."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.tally = world, Tally()
+        self._buffer = memoryview(bytearray(_BUFFER))
+        self._octets = np.frombuffer(self._buffer, np.uint8)
+        self._frame = memoryview(bytearray(_BUFFER))
+
+    def drain(self, underlay: Underlay, receiver: socket.socket, now: float) -> None:
+        """Forwards what waits at a socket."""
+        for _ in range(BUDGET):
+            arrival = underlay.receive(receiver, self._buffer[:66000])
+            if arrival is None:
+                return
+            self.take(underlay, arrival, now)
+
+    def take(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
+        """One datagram or train, which stands in the buffer."""
+        octets, size = arrival.octets, arrival.size
+        if arrival.vtep == underlay.vtep:
+            self.tally.drops["our own"] += 1
+        elif octets <= size:
+            self._single(underlay, arrival, 0, octets, now)
+        else:
+            self._train(underlay, arrival, now)
+
+    def _train(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
+        octets, size = arrival.octets, arrival.size
+        shape = layout(self._buffer[:size])
+        count = -(-octets // size)
+        whole = count
+        if shape is not None:
+            if octets - (count - 1) * size <= shape.payload:
+                whole -= 1  # the last one is too short to be of this kind
+            rows = self._octets[: whole * size].reshape(whole, size)
+            lengths = np.full(whole, size, np.int64)
+            lengths[-1] = min(size, octets - (whole - 1) * size)
+            found = train(rows, lengths, shape)
+            for run in found.runs:
+                if run.end - run.first == 1:
+                    self._single(underlay, arrival, run.first * size, int(lengths[run.first]), now)
+                    continue
+                state = self._segment(underlay, arrival.vtep, run.first * size, size)
+                if state is not None:
+                    made = merged(found, run, self._frame)
+                    self._deliver(state, arrival, self._frame[:made], run.end - run.first, now)
+        for index in range(whole if shape is not None else 0, count):
+            at = index * size
+            self._single(underlay, arrival, at, min(size, octets - at), now)
+
+    def _segment(self, underlay: Underlay, vtep: str, at: int, size: int) -> SegmentState | None:
+        """The segment of the datagram at this place; None, counted, where it is not to be believed."""
+        drops, data = self.tally.drops, self._buffer
+        if size < BASE + 14 or not data[at] & _VALID_VNI:
+            drops["not VXLAN"] += 1
+            return None
+        vni = data[at + 4] << 16 | data[at + 5] << 8 | data[at + 6]
+        state = self.world.segments.get(SegmentKey(underlay.port, vni))
+        if state is None or state.underlay is not underlay:
+            drops["unknown VNI"] += 1
+            return None
+        if vtep not in state.members and not state.open:
+            drops["not a member"] += 1
+            return None
+        return state
+
+    def _single(self, underlay: Underlay, arrival: Arrival, at: int, size: int, now: float) -> None:
+        state = self._segment(underlay, arrival.vtep, at, size)
+        if state is None:
+            return
+        frame = self._buffer[at + BASE : at + size]
+        header = delivery(frame, state.longest)
+        if header is None:
+            self.tally.drops["oversized"] += 1
+            return
+        end = vnet.SIZE + len(frame)
+        self._frame[: vnet.SIZE] = header
+        self._frame[vnet.SIZE : end] = frame
+        self._deliver(state, arrival, self._frame[:end], 1, now)
+
+    def _deliver(self, state: SegmentState, arrival: Arrival, packet: memoryview, count: int, now: float) -> None:
+        """`packet`: offload header and frame, which stands for `count` datagrams."""
+        tally, key = self.tally, state.segment.key
+        frame = packet[vnet.SIZE :]
+        if arrival.tos & ecn.MASK and not ecn.arrive(frame, arrival.tos):
+            tally.drops["congestion"] += count
+            return
+        tally.tunnel_in[key] += count
+        tally.tunnel_in_octets[key] += len(frame)
+        way = state.switch.from_tunnel(arrival.vtep, frame, now)
+        if way.drop:
+            tally.drops[way.drop] += count
+        for name in way.ports:
+            port = self.world.ports.get(name)
+            if port is None:
+                continue
+            try:
+                port.device.write((packet,))
+            except OSError:
+                tally.drops["port does not take it"] += count
+                continue
+            tally.port_out[name] += count
+            tally.port_out_octets[name] += len(frame)

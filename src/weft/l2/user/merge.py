@@ -1,0 +1,161 @@
+"""A train of VXLAN datagrams → few big TCP frames, as the kernel's generic receive offload does it.
+
+Linux hands over datagrams of one outer flow and one size as a train (UDP_GRO). Neighbors that carry consecutive
+segments of one inner TCP flow, alike in all other header fields, become one frame with a GSO header, so that the
+receiving stack works once for all of them. Every comparison is made for all datagrams at once.
+
+No payload octet is looked at: a segment's own checksum tells its payload's sum, these add up to the big frame's
+checksum, and the stack that receives it verifies that over every octet. A damaged segment damages the sum.
+Senders on the same machine leave a checksum unfinished, holding the pseudo header's sum only, for a NIC that never
+comes; such segments are merged among themselves and stay unfinished (NEEDS_CSUM), as in the kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from weft.l2.user import vnet
+from weft.l2.user.checksums import MODULUS, Numbers, Octets, column, complement, sums, total
+from weft.l2.user.vnet import Offload
+
+_ACK, _PSH, _TCP = 0x10, 0x08, 6
+BASE = 8  # the VXLAN header before the inner frame
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Offsets in a datagram: IP header, TCP header, payload."""
+
+    version: int
+    ip: int
+    tcp: int
+    payload: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Datagrams `first` up to `end` (not included) carry one stretch of a TCP stream."""
+
+    first: int
+    end: int
+    unfinished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Datagrams, one a row; `lengths`: octets of each, `payloads`: the sums of what they carry, as they claim."""
+
+    rows: Octets
+    lengths: Numbers
+    shape: Layout
+    payloads: Numbers
+    runs: list[Run]
+
+
+def layout(datagram: bytes | bytearray | memoryview) -> Layout | None:
+    """Of a datagram with TCP in it, without VLAN tag, extension headers or fragments; None for any other."""
+    if len(datagram) < BASE + 54:
+        return None
+    ip = BASE + 14
+    kind, first = bytes(datagram[ip - 2 : ip]), datagram[ip]
+    if kind == b"\x08\x00" and first == 0x45 and datagram[ip + 9] == _TCP and not datagram[ip + 6] & 0x3F:
+        version, tcp = 4, ip + 20
+    elif kind == b"\x86\xdd" and first >> 4 == 6 and datagram[ip + 6] == _TCP and len(datagram) >= BASE + 74:
+        version, tcp = 6, ip + 40
+    else:
+        return None
+    payload = tcp + (datagram[tcp + 12] >> 4) * 4
+    return Layout(version, ip, tcp, payload) if tcp + 20 <= payload <= len(datagram) else None
+
+
+@lru_cache(maxsize=64)
+def _must_agree(shape: Layout) -> npt.NDArray[np.bool_]:
+    """Columns of headers without lengths, identification, sequence, flags and checksums."""
+    columns = np.ones(shape.payload, bool)
+    ip, tcp = shape.ip, shape.tcp
+    spans = [(tcp + 4, tcp + 8), (tcp + 13, tcp + 14), (tcp + 16, tcp + 18)]
+    spans += [(ip + 2, ip + 6), (ip + 10, ip + 12)] if shape.version == 4 else [(ip + 4, ip + 6)]
+    for start, end in spans:
+        columns[start:end] = False
+    return columns
+
+
+def train(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
+    """Looks through datagrams (rows, of these lengths) for runs, in order; `shape` is the first one's."""
+    ip, tcp = shape.ip, shape.tcp
+    data = lengths - shape.payload
+    at, before = (ip + 2, ip) if shape.version == 4 else (ip + 4, ip + 40)
+    stated = column(rows, at, 2).astype(np.int64) + before
+    flags = rows[:, tcp + 13]
+    good = (stated == lengths) & (data > 0) & ((flags | _PSH) == (_ACK | _PSH))
+    if shape.version == 4:
+        good &= sums(rows[:, ip:tcp]) % MODULUS == 0
+    start, end = (ip + 12, ip + 20) if shape.version == 4 else (ip + 8, ip + 40)
+    pseudo = lengths + (total(rows[0, start:end].data) % MODULUS + _TCP - tcp)
+    stands = column(rows, tcp + 16, 2)
+    unfinished = ((stands - pseudo) % MODULUS == 0) & (stands != 0)
+    sequence = column(rows, tcp + 4, 4).astype(np.int64)
+    field = rows[:, : shape.payload]
+    differs = field[1:] != field[:-1]
+    differs &= _must_agree(shape)
+    joined = ~differs.any(axis=1)
+    joined &= good[1:] & good[:-1] & (sequence[1:] == (sequence[:-1] + data[:-1] & 0xFFFFFFFF))
+    joined &= (flags[:-1] == _ACK) & (unfinished[1:] == unfinished[:-1])
+    if shape.version == 4 and not rows[0, ip + 6] & 0x40:  # without "don't fragment" identifications count up
+        ident = column(rows, ip + 4, 2).astype(np.int64)
+        joined &= ident[1:] == (ident[:-1] + 1 & 0xFFFF)
+    edges = [0, *(np.flatnonzero(~joined) + 1).tolist(), len(rows)]
+    found = [Run(a, b, bool(unfinished[a])) for a, b in pairwise(edges)]
+    return Train(rows, lengths, shape, complement(sums(rows[:, tcp : shape.payload]) + pseudo), found)
+
+
+def merged(train: Train, run: Run, out: memoryview) -> int:
+    """Writes offload header and frame of a run of two or more into `out`; the octets written."""
+    shape, part = train.shape, train.rows[run.first : run.end]
+    count, mss = run.end - run.first, int(train.lengths[run.first]) - shape.payload
+    last = int(train.lengths[run.end - 1]) - shape.payload
+    size = (count - 1) * mss + last
+    ip, tcp, head = shape.ip - BASE, shape.tcp - BASE, shape.payload - BASE
+    header = bytearray(part[0, BASE : shape.payload].data)
+    header[tcp + 13] |= part[-1, shape.tcp + 13] & _PSH
+    upper = head - tcp + size
+    addresses = _ip_header(header, shape.version, ip, tcp, upper)
+    base = total(addresses) + _TCP + upper
+    if run.unfinished:
+        value = base % MODULUS or MODULUS
+    else:
+        header[tcp + 16 : tcp + 18] = b"\0\0"
+        value = complement(base + total(header[tcp:]) + _payload_sum(train.payloads[run.first : run.end], mss))
+    header[tcp + 16 : tcp + 18] = value.to_bytes(2, "big")
+    kind = vnet.GSO_TCPV4 if shape.version == 4 else vnet.GSO_TCPV6
+    check = (vnet.NEEDS_CSUM, tcp, 16) if run.unfinished else (0, 0, 0)
+    start = vnet.SIZE + head
+    out[:start] = Offload(check[0], kind, head, mss, check[1], check[2]).encode() + header
+    payload = np.frombuffer(out, np.uint8)[start : start + size]
+    whole = (count - 1) * mss
+    payload[:whole].reshape(count - 1, mss)[:] = part[:-1, shape.payload : shape.payload + mss]
+    payload[whole:] = part[-1, shape.payload : shape.payload + last]
+    return start + size
+
+
+def _ip_header(header: bytearray, version: int, ip: int, tcp: int, upper: int) -> bytearray:
+    """Length and checksum for `upper` octets behind the IP header; its addresses."""
+    if version == 6:
+        header[ip + 4 : ip + 6] = (tcp - ip - 40 + upper).to_bytes(2, "big")
+        return header[ip + 8 : ip + 40]
+    header[ip + 2 : ip + 4] = (tcp - ip + upper).to_bytes(2, "big")
+    header[ip + 10 : ip + 12] = b"\0\0"
+    header[ip + 10 : ip + 12] = complement(total(header[ip:tcp])).to_bytes(2, "big")
+    return header[ip + 12 : ip + 20]
+
+
+def _payload_sum(payloads: Numbers, mss: int) -> int:
+    """The sum of all payload, out of each segment's: that of one at an odd octet counts with its octets swapped."""
+    if mss & 1:
+        return int(payloads[::2].sum()) + 256 * int(payloads[1::2].sum())
+    return int(payloads.sum())

@@ -1,0 +1,98 @@
+"""Finding, starting and stopping the forwarder of a host.
+
+Its run directory is named by the cluster and by the inode of the host's network namespace, so that every process finds
+it whatever the namespace is called there, and hosts of a lab do not meet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import weft
+from weft.l2.user.forwarder import TAKEN
+from weft.model.errors import Kind, WeftError
+from weft.netlink.namespace import Namespace, entered
+
+_PATIENCE = 20.0  # seconds for a forwarder to answer
+_FLOCK = struct.Struct("hhqqi0q")  # struct flock of 64-bit Linux
+
+
+def run_directory(cluster: str, namespace: Namespace) -> Path:
+    """Where the forwarder of this host has its pid file and control socket."""
+    if os.geteuid() == 0:
+        base = Path("/run/weft")
+    else:
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        base = Path(runtime) / "weft" if runtime else Path.home() / ".local" / "state" / "weft" / "run"
+    with entered(namespace):
+        inode = os.stat("/proc/thread-self/ns/net").st_ino
+    return base / "user" / f"{quote(cluster, safe='')}-{inode}"
+
+
+def pid(directory: Path) -> int | None:
+    """The process of a running forwarder."""
+    try:
+        with open(directory / "pid", "rb") as file:  # what stands in it proves nothing, the lock does
+            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, _, _, _, holder = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    except OSError:
+        return None
+    return None if kind == fcntl.F_UNLCK else int(holder)
+
+
+def connect(directory: Path) -> socket.socket | None:
+    """A connection to the forwarder; None where none runs."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        connection.connect(str(directory / "control.sock"))
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        connection.close()
+        return None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def start(
+    directory: Path, cluster: str, namespace: str | None, threads: int = 1
+) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Starts a forwarder, and connects to it or to one that was faster. Raises WeftError with what it said."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "weft.l2.user.forwarder", str(directory), "--cluster", cluster]
+    command += ["--namespace", namespace] if namespace else []
+    command += ["--threads", str(threads)]
+    found = os.pathsep.join([str(Path(weft.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    # The same weft as ours; and no pool of threads for what numpy computes here.
+    environment = os.environ | {"PYTHONPATH": found, "OPENBLAS_NUM_THREADS": "1"}
+    said = directory / "log"
+    with open(said, "wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,  # signals to the agent's group are not for it
+            cwd="/",
+        )
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        if process.poll() not in (None, TAKEN):
+            break
+        connection = connect(directory)
+        if connection is not None:
+            return connection, process
+        time.sleep(0.01)
+    lines = said.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    raise WeftError(
+        Kind.FAILED, f"the forwarder does not start: {lines[-1]}", where="user datapath", remedy=f"see {said}"
+    )

@@ -1,0 +1,225 @@
+"""The forwarder's side of the control socket: one thread a connection, one request at a time.
+
+A forwarder ends when it forwards nothing and nobody is connected, when the name of its host's namespace is gone, or
+when it is told to. The end of an agent is none of these.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from weft.l2.user import attach, control
+from weft.l2.user.changes import Changes
+from weft.l2.user.egress import Egress
+from weft.l2.user.engine import Engine
+from weft.l2.user.vnet import PLAIN
+from weft.l2.user.world import PortState
+from weft.model.errors import Kind, WeftError
+
+IDLE = 5.0  # seconds without segments, ports and connections
+_TICK = 0.5
+
+log = structlog.get_logger("weft.user")
+
+
+class Server:
+    """The control socket, the engine behind it, and the threads that serve connections."""
+
+    def __init__(self, cluster: str, listener: socket.socket, threads: int = 1) -> None:
+        self.engine = Engine(self._lost, threads)
+        self._changes = Changes(cluster, self.engine)
+        self._inject = Egress(self.engine.world)
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._clients: set[socket.socket] = set()
+        self._listening: set[socket.socket] = set()
+        self._stopping = False
+
+    def run(self, namespace: Path | None) -> None:
+        """Serves until there is nothing to serve for. `namespace`: the name that the host's namespace has, if any."""
+        self.engine.start()
+        mine = namespace.stat().st_ino if namespace else 0
+        self._listener.settimeout(_TICK)
+        idle = time.monotonic()
+        while not self._stopping:
+            try:
+                client, _ = self._listener.accept()
+            except TimeoutError:
+                pass
+            else:
+                client.setblocking(True)
+                self._clients.add(client)
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            now = time.monotonic()
+            self.engine.sweep(now)
+            if namespace and not _same(namespace, mine):
+                log.info("the host's namespace is gone", namespace=str(namespace))
+                break
+            world = self.engine.world
+            if world.segments or world.ports or self._clients:
+                idle = now
+            elif now - idle > IDLE:
+                break
+        self._close()
+
+    def _close(self) -> None:
+        with self._lock:
+            for state in list(self.engine.world.ports.values()):
+                try:
+                    self._changes.make(control.UnsetPort(state.port))
+                except (WeftError, OSError) as error:
+                    log.warning("port", error=str(error))
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            while (head := _read(client, 4)) and (body := _read(client, control.body_length(head))) is not None:
+                with self._lock:
+                    answer = self._answer(client, body)
+                client.sendall(control.pack(answer))
+                if self._stopping:
+                    return
+        except (OSError, ValueError) as error:
+            log.info("connection", error=str(error))
+        finally:
+            self._listening.discard(client)
+            self._clients.discard(client)
+            client.close()
+
+    def _answer(self, client: socket.socket, body: bytes) -> control.Answer:
+        try:
+            match control.unpack_request(body):
+                case control.Apply(steps):
+                    return self._apply(steps)
+                case control.Observe():
+                    return self._observe()
+                case control.Inject() as request:
+                    self._put(request)
+                case control.Count():
+                    return self._count()
+                case control.Listen():
+                    self._listening.add(client)
+                case control.Stop():
+                    self._stopping = True
+        except (msgspec.DecodeError, OSError) as error:
+            return control.Failure(Kind.FAILED, str(error), "forwarder", "")
+        except WeftError as error:
+            return control.Failure.of(error)
+        return control.Done()
+
+    def _apply(self, steps: tuple[control.Step, ...]) -> control.Done:
+        failures = []
+        for index, step in enumerate(steps):
+            try:
+                self._changes.make(step)
+            except WeftError as error:
+                failures.append(control.Failure.of(error, index))
+            except OSError as error:
+                words = (error.strerror or str(error)).lower()
+                failures.append(control.Failure(Kind.FAILED, words, "forwarder", "", index))
+        return control.Done(tuple(failures))
+
+    def _observe(self) -> control.State:
+        world, now = self.engine.world, time.monotonic()
+        held = []
+        for key, state in world.segments.items():
+            ports = [each for each in world.ports.values() if each.port.segment == key]
+            flaws = {each.port.name: tuple(_flaws(each)) for each in ports}
+            held.append(
+                control.Held(
+                    state.segment,
+                    control.wire_tables(state.tables),
+                    control.wire_tables(state.learned(now)),
+                    tuple(each.port for each in ports),
+                    {name: found for name, found in flaws.items() if found},
+                )
+            )
+        return control.State(tuple(held))
+
+    def _put(self, request: control.Inject) -> None:
+        state = self.engine.world.segments.get(request.key)
+        if state is None or len(request.frame) < 14:
+            what = "the segment is not here" if state is None else "a frame has 14 octets at least"
+            raise WeftError(Kind.NOT_FOUND if state is None else Kind.INVALID, what, where=f"segment {request.key}")
+        if request.tunnels:
+            group = (state.segment.group,) if state.segment.group else ()
+            everyone = (*group, *(state.switch.flood if group else sorted(state.members)))
+            self._inject.inject(state, request.frame, (request.to,) if request.to else everyone)
+            return
+        names = [request.to] if request.to else list(state.switch.ports)
+        for name in names:
+            port = self.engine.world.ports.get(name)
+            if port is None or name not in state.switch.ports:
+                raise WeftError(Kind.NOT_FOUND, "the port is not in this segment", where=f"port {name}")
+            port.device.write((PLAIN, request.frame))
+
+    def _count(self) -> control.Counts:
+        tallies = (self.engine.egress.tally, self.engine.ingress.tally, self._inject.tally)
+
+        def columns(kinds: tuple[str, ...]) -> dict[Any, tuple[int, int, int, int]]:
+            sums: list[Counter[Any]] = [sum((getattr(t, kind) for t in tallies), Counter()) for kind in kinds]
+            names = set().union(*sums)
+            return {name: (sums[0][name], sums[1][name], sums[2][name], sums[3][name]) for name in names}
+
+        ports = columns(("port_in", "port_in_octets", "port_out", "port_out_octets"))
+        segments = columns(("tunnel_in", "tunnel_in_octets", "tunnel_out", "tunnel_out_octets"))
+        world = self.engine.world
+        return control.Counts(
+            {name: counts for name, counts in ports.items() if name in world.ports},
+            tuple((key, counts) for key, counts in segments.items() if key in world.segments),
+            dict(sum((t.drops for t in tallies), Counter())),
+        )
+
+    def _lost(self, port: PortState) -> None:
+        """A worker found a port's device gone: tells whoever listens."""
+        alert = control.pack(control.Alert(f"port {port.port.name}: {port.gone}", port.port.segment))
+        for client in list(self._listening):
+            try:
+                client.send(alert, socket.MSG_DONTWAIT)
+            except OSError:
+                self._listening.discard(client)
+
+
+def _flaws(state: PortState) -> list[str]:
+    try:
+        return attach.flaws(state)
+    except (WeftError, OSError) as error:
+        return [str(error)]
+
+
+def _same(namespace: Path, inode: int) -> bool:
+    try:
+        return namespace.stat().st_ino == inode
+    except OSError:
+        return False
+
+
+def _read(client: socket.socket, size: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < size:
+        more = client.recv(min(size - len(parts), 1 << 20))
+        if not more:
+            return None
+        parts += more
+    return bytes(parts)
+
+
+def listen(path: Path) -> socket.socket:
+    """The control socket, which its owner alone may use."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    listener.listen(16)
+    return listener

@@ -1,0 +1,176 @@
+"""The learning switch of one segment: where does a frame go? Sans-IO; time is an argument, in seconds.
+
+A frame comes from a local port or out of a tunnel, and the answer is a `Way`: local ports, VTEPs, maybe a reply to the
+port it came from, or the reason for dropping it. The rules (RFC 7348 section 4, and the kernel's bridge):
+
+1. A known unicast address has one way: a static row (control plane) before a learned one.
+2. Everything else is BUM: to all other local ports, and to the flood list and the group.
+3. Split horizon: what came out of a tunnel never enters one, since every VTEP has its own copy.
+4. An isolated port reaches tunnels and ports that are not isolated.
+5. MACs of local ports are learned always, those behind tunnels only where the segment learns. The newest sighting
+   wins; a static row never moves.
+6. `suppress`: ARP and ND are answered from neighbor rows if the target is behind a tunnel, and never enter one;
+   neither does unicast to an address that nobody has.
+
+A MAC is six octets here, and a VTEP its address as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from weft.l2.user.answer import may_be, resolution
+from weft.model.network import Arp
+
+LEARNED_MAX = 65536  # rows that strangers can make us remember, a segment
+LOCAL_AGE = 300  # seconds for MACs of local ports where a segment does not learn, as the kernel's bridge
+
+
+@dataclass(slots=True)
+class Entry:
+    """A learned MAC: at a local `port` or behind a `vtep`, last seen at `seen`; `sequence` counts its moves."""
+
+    port: str | None
+    vtep: str | None
+    seen: float
+    sequence: int = 0
+
+
+class Way(NamedTuple):
+    """Where a frame goes. `reply`: a frame for the port it came from. `drop`: the reason, as the counters name it."""
+
+    ports: tuple[str, ...] = ()
+    vteps: tuple[str, ...] = ()
+    drop: str = ""
+    reply: bytes = b""
+
+
+class Switch:
+    """`static`, `neighbors`, `flood` are the plan's rows; `ports` maps a local port to whether it is isolated.
+
+    They may be replaced at any time by whoever holds the switch; `learned` is the switch's own.
+    """
+
+    def __init__(self, *, learning: bool, age: float, arp: Arp, group: str | None = None) -> None:
+        self.learning, self.arp, self.group = learning, arp, group
+        self.age = age if learning else LOCAL_AGE
+        self.ports: dict[str, bool] = {}
+        self.static: dict[bytes, str] = {}
+        self.neighbors: dict[str, str] = {}
+        self.flood: tuple[str, ...] = ()
+        self.learned: dict[bytes, Entry] = {}
+
+    # The two ways in
+
+    def from_port(self, port: str, frame: bytes | bytearray | memoryview, now: float) -> Way:
+        """A frame of at least 14 octets from a local port."""
+        dst, src = bytes(frame[0:6]), bytes(frame[6:12])
+        if src[0] & 1:
+            return Way(drop="source is a group")
+        self._learn(src, port, None, now)
+        if self.arp is Arp.SUPPRESS and may_be(frame):
+            way = self._suppressed(port, dst, src, bytes(frame), now)
+            if way is not None:
+                return way
+        if not dst[0] & 1:
+            vtep = self.static.get(dst)
+            if vtep is not None:
+                return Way(vteps=(vtep,))
+            entry = self._alive(dst, now)
+            if entry is not None:
+                return self._unicast(entry, port)
+            if self.arp is Arp.SUPPRESS:
+                return self._flooded(port, tunnels=False)
+        return self._flooded(port, tunnels=True)
+
+    def from_tunnel(self, vtep: str, frame: bytes | bytearray | memoryview, now: float) -> Way:
+        """A frame of at least 14 octets that a VTEP sent us."""
+        dst, src = bytes(frame[0:6]), bytes(frame[6:12])
+        if src[0] & 1:
+            return Way(drop="source is a group")
+        if self.learning:
+            self._learn(src, None, vtep, now)
+        if dst[0] & 1:
+            return Way(ports=tuple(self.ports))
+        entry = self._alive(dst, now)
+        if entry is not None and entry.port is not None:
+            return Way(ports=(entry.port,)) if entry.port in self.ports else Way(drop="port is gone")
+        if entry is not None or dst in self.static:
+            return Way(drop="split horizon")
+        return Way(ports=tuple(self.ports))
+
+    # Tables
+
+    def _learn(self, mac: bytes, port: str | None, vtep: str | None, now: float) -> None:
+        entry = self.learned.get(mac)
+        if entry is not None:
+            if entry.port != port or entry.vtep != vtep:
+                entry.port, entry.vtep = port, vtep
+                entry.sequence += 1
+            entry.seen = now
+        elif mac not in self.static and len(self.learned) < LEARNED_MAX and any(mac):
+            self.learned[mac] = Entry(port, vtep, now)
+
+    def _alive(self, mac: bytes, now: float) -> Entry | None:
+        entry = self.learned.get(mac)
+        return entry if entry is not None and now - entry.seen <= self.age else None
+
+    def expire(self, now: float) -> None:
+        """Forgets what has not been seen for `age` seconds."""
+        for mac, entry in list(self.learned.items()):
+            if now - entry.seen > self.age:
+                self.learned.pop(mac, None)
+
+    def forget(self, port: str) -> None:
+        """A local port is gone, and with it what was learned there."""
+        for mac, entry in list(self.learned.items()):
+            if entry.port == port:
+                self.learned.pop(mac, None)
+
+    def declare(self, rows: dict[bytes, str]) -> None:
+        """Static rows, new or changed; what was learned of the same MACs is void."""
+        self.static.update(rows)
+        for mac in rows:
+            self.learned.pop(mac, None)
+
+    def undeclare(self, macs: Iterable[bytes]) -> None:
+        """Static rows that are gone; unknown ones are no error."""
+        for mac in macs:
+            self.static.pop(mac, None)
+
+    # Ways out
+
+    def _unicast(self, entry: Entry, port: str) -> Way:
+        if entry.vtep is not None:
+            return Way(vteps=(entry.vtep,))
+        if entry.port == port:
+            return Way(drop="hairpin")
+        if entry.port not in self.ports:
+            return Way(drop="port is gone")
+        if self.ports.get(port) and self.ports[entry.port]:
+            return Way(drop="isolated")
+        return Way(ports=(entry.port,))
+
+    def _flooded(self, port: str, tunnels: bool) -> Way:
+        isolated = self.ports.get(port, False)
+        ports = tuple(other for other, alone in self.ports.items() if other != port and not (alone and isolated))
+        if not tunnels:
+            return Way(ports=ports)
+        return Way(ports=ports, vteps=(self.group, *self.flood) if self.group else self.flood)
+
+    def _suppressed(self, port: str, dst: bytes, src: bytes, frame: bytes, now: float) -> Way | None:
+        """The way of an ARP or ND frame; None for any other."""
+        asked = resolution(frame)
+        if asked is None:
+            return None
+        mac = self.neighbors.get(asked.target) if asked.target else None
+        if mac is not None and asked.reply is not None:
+            where = bytes.fromhex(mac.replace(":", ""))
+            if where in self.static and where != src:
+                return Way(reply=asked.reply(mac))
+        entry = None if dst[0] & 1 else self._alive(dst, now)
+        if entry is not None and entry.port is not None:
+            return self._unicast(entry, port)
+        return self._flooded(port, tunnels=False)

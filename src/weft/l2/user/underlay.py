@@ -1,0 +1,189 @@
+"""The underlay's side: UDP sockets of one VTEP address and UDP port, for trains of datagrams (udp(7)).
+
+In: one socket on the VTEP address, and one for each multicast group, with UDP_GRO: the kernel hands over datagrams of
+one flow and size as a train. Out: sockets with source ports of their own, among which the inner flow's hash chooses
+(RFC 7348 section 5: entropy); UDP_SEGMENT sends a train with one call. The kernel computes outer checksums, which are
+never zero here. "Don't fragment" is set (RFC 7348 section 4.3: VTEPs must not fragment), TTL is 64, for groups too.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from weft.model.errors import Kind, WeftError
+
+SOURCE_PORTS = 16
+_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+_IP_MULTICAST_ALL, _IP_RECVTOS, _IP_MTU_DISCOVER, _PMTUDISC_PROBE = 49, 13, 10, 3
+_IPV6_RECVTCLASS, _IPV6_TCLASS, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG, _IPV6_MULTICAST_ALL = 66, 67, 23, 62, 29
+_RECEIVE = 8 << 20  # octets that may wait
+_PAYLOAD_MAX = 65507 - 20  # of one send: 65,535 less IPv6 and UDP headers
+_TRAIN_MAX = 64  # datagrams of one send (UDP_MAX_SEGMENTS of older kernels)
+_TTL = 64
+
+Buffers = Sequence[bytes | bytearray | memoryview]
+
+
+class Arrival(NamedTuple):
+    """`octets` in the buffer, in datagrams of `size` each (the last may be shorter), from `vtep`; `tos`: outer."""
+
+    octets: int
+    size: int
+    vtep: str
+    tos: int
+
+
+class Underlay:
+    """Made in the namespace of the calling thread. Raises WeftError where the address or port can't be had."""
+
+    def __init__(self, vtep: str, port: int) -> None:
+        self.vtep, self.port = vtep, port
+        self._ipv6 = ":" in vtep
+        self._family = socket.AF_INET6 if self._ipv6 else socket.AF_INET
+        self.groups: dict[str, socket.socket] = {}
+        self.unicast = self._receiver(vtep)
+        self._senders = [self._sender() for _ in range(SOURCE_PORTS)]
+        self.trains = all(_offers(sender, _UDP_SEGMENT) for sender in self._senders[:1])
+
+    def _receiver(self, address: str) -> socket.socket:
+        receiver = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
+            if self._ipv6:
+                receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                receiver.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
+            else:
+                receiver.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
+            _offers(receiver, _UDP_GRO, 1)
+            receiver.bind((address, self.port))
+        except OSError as error:
+            receiver.close()
+            raise _failure(error, f"{address} port {self.port}") from error
+        return receiver
+
+    def _sender(self) -> socket.socket:
+        sender = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # nothing is awaited here
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _RECEIVE)
+            if self._ipv6:
+                sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
+                sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1)
+                sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _TTL)
+                sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _TTL)
+                sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+            else:
+                sender.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+                sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _TTL)
+                sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, _TTL)
+                sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+                sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(self.vtep))
+            sender.bind((self.vtep, 0))
+        except OSError as error:
+            sender.close()
+            raise _failure(error, self.vtep) from error
+        return sender
+
+    @property
+    def source_ports(self) -> list[int]:
+        return [sender.getsockname()[1] for sender in self._senders]
+
+    def join(self, group: str, interface: int) -> socket.socket:
+        """Listens to a group on the interface with this index; the socket to wait on. Raises WeftError."""
+        if group in self.groups:
+            return self.groups[group]
+        receiver = self._receiver(group)
+        packed = ipaddress.ip_address(group).packed
+        try:
+            if self._ipv6:
+                request = packed + struct.pack("=I", interface)
+                receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+                receiver.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+                for sender in self._senders:
+                    sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, interface)
+            else:
+                receiver.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+                request = packed + socket.inet_aton(self.vtep) + struct.pack("=i", interface)
+                receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+        except OSError as error:
+            receiver.close()
+            remedy = "sysctl -w net.ipv4.igmp_max_memberships=1024" if error.errno == errno.ENOBUFS else ""
+            words = (error.strerror or "").lower()
+            raise WeftError(Kind.FAILED, f"cannot join the group: {words}", where=group, remedy=remedy) from error
+        self.groups[group] = receiver
+        return receiver
+
+    def leave(self, group: str) -> None:
+        if receiver := self.groups.pop(group, None):
+            receiver.close()
+
+    def receive(self, receiver: socket.socket, buffer: memoryview) -> Arrival | None:
+        """What came next; None: nothing waits. Raises OSError."""
+        try:
+            octets, ancillary, _, source = receiver.recvmsg_into([buffer], 128)
+        except BlockingIOError:
+            return None
+        size, tos = octets, 0
+        for level, kind, data in ancillary:
+            if level == _SOL_UDP and kind == _UDP_GRO:
+                size = int.from_bytes(data[:4], "little" if _LITTLE else "big")
+            elif (level, kind) in _TOS:
+                tos = data[0] if len(data) == 1 else int.from_bytes(data[:4], "little" if _LITTLE else "big")
+        return Arrival(octets, size, source[0], tos)
+
+    def send(self, bucket: int, vtep: str, parts: Buffers, tos: int) -> None:
+        """One datagram. Raises OSError; EMSGSIZE: the underlay does not carry it."""
+        self._senders[bucket % SOURCE_PORTS].sendmsg(parts, self._mark(tos), 0, (vtep, self.port))
+
+    def send_train(self, bucket: int, vtep: str, data: memoryview, size: int, tos: int) -> None:
+        """Datagrams of `size` octets, the last maybe shorter, in as few calls as the kernel takes. Raises OSError."""
+        sender, to, mark = self._senders[bucket % SOURCE_PORTS], (vtep, self.port), self._mark(tos)
+        step = min(_TRAIN_MAX, _PAYLOAD_MAX // size) * size if self.trains else size
+        cut = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+        for at in range(0, len(data), step):
+            part = data[at : at + step]
+            sender.sendmsg([part], [*mark, cut] if len(part) > size else mark, 0, to)
+
+    def _mark(self, tos: int) -> list[tuple[int, int, bytes]]:
+        if not tos:
+            return []
+        level, kind = (socket.IPPROTO_IPV6, _IPV6_TCLASS) if self._ipv6 else (socket.IPPROTO_IP, socket.IP_TOS)
+        return [(level, kind, struct.pack("=i", tos))]
+
+    def close(self) -> None:
+        for each in (self.unicast, *self.groups.values(), *self._senders):
+            each.close()
+
+
+_LITTLE = struct.pack("=H", 1) == b"\1\0"
+_TOS = {(socket.IPPROTO_IP, socket.IP_TOS), (socket.IPPROTO_IPV6, _IPV6_TCLASS)}
+
+
+def _offers(of: socket.socket, option: int, value: int = 0) -> bool:
+    """Whether the kernel knows an option of UDP sockets."""
+    try:
+        of.setsockopt(_SOL_UDP, option, value)
+    except OSError:
+        return False
+    return True
+
+
+def offers() -> dict[str, bool]:
+    """Which of the two offloads of UDP sockets this kernel has."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return {"UDP_SEGMENT": _offers(probe, _UDP_SEGMENT), "UDP_GRO": _offers(probe, _UDP_GRO, 1)}
+
+
+def _failure(error: OSError, where: str) -> WeftError:
+    remedy = ""
+    if error.errno == errno.EADDRNOTAVAIL:
+        remedy = "give this host its VTEP address, or correct `vtep:`"
+    elif error.errno == errno.EADDRINUSE:
+        remedy = "another program, or the kernel's VXLAN, has this UDP port here"
+    words = (error.strerror or "").lower()
+    return WeftError(Kind.FAILED, f"cannot open the VTEP's sockets: {words}", where=where, remedy=remedy)

@@ -1,0 +1,135 @@
+"""What the forwarder holds: segments, their tables and switches, ports, the underlay's sockets.
+
+Tables stand twice: as the plan's arrays, which `observe` reads back, and as the switch's dictionaries, which frames
+are looked up in. Whoever changes one changes the other here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from weft.l2.user.device import Device
+from weft.l2.user.switch import Switch
+from weft.l2.user.underlay import Underlay
+from weft.model.address import words_to_ip
+from weft.model.network import SegmentKey
+from weft.plan import tables
+from weft.plan.port import LocalPort
+from weft.plan.segment import Segment
+from weft.plan.tables import Rows, Table, Tables
+from weft.wire.vxlan import Vxlan
+
+_ETHERNET = 14
+
+
+@dataclass(slots=True)
+class PortState:
+    """A local port that forwards; `gone`: why its device does not answer any more. `veth`: it is no TAP."""
+
+    port: LocalPort
+    target: str  # the namespace's name on this machine, or the device's
+    device: Device
+    veth: bool = False
+    gone: str = ""
+
+
+class SegmentState:
+    """`vxlan`: the header before every frame. `longest`: octets of an untagged inner frame that fits the MTU."""
+
+    def __init__(self, segment: Segment, underlay: Underlay) -> None:
+        self.tables = Tables.none()
+        self.switch = Switch(learning=segment.learning, age=segment.age, arp=segment.arp, group=segment.group)
+        self.members: frozenset[str] = frozenset()
+        self.vxlan = Vxlan(segment.key.vni).encode()
+        self.state(segment, underlay)
+
+    def state(self, segment: Segment, underlay: Underlay) -> None:
+        """The segment as it is wanted now; tables and what was learned stay."""
+        self.segment, self.underlay = segment, underlay
+        self.longest = segment.mtu + _ETHERNET
+        switch = Switch(learning=segment.learning, age=segment.age, arp=segment.arp, group=segment.group)
+        switch.ports, switch.static, switch.flood = self.switch.ports, self.switch.static, self.switch.flood
+        switch.neighbors, switch.learned = self.switch.neighbors, self.switch.learned
+        self.switch = switch
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody may send to this segment: the members of a group can't be told from the plan."""
+        return self.segment.group is not None
+
+    def put(self, table: Table, rows: Rows) -> None:
+        """Adds rows, or changes those whose key is there."""
+        self._take(table, tables.normalized(table, np.concatenate((self.tables[table], rows))))
+        if table is Table.FDB:
+            self.switch.declare({_mac(mac): words_to_ip(high, low) for mac, high, low in rows.tolist()})
+        elif table is Table.NEIGHBORS:
+            self.switch.neighbors.update(tables.text(table, rows))  # type: ignore[arg-type]
+        self._know_members()
+
+    def drop(self, table: Table, rows: Rows) -> None:
+        """Removes rows by key; what is not there is no error."""
+        self._take(table, tables.difference(table, rows, self.tables[table]).drop)
+        if table is Table.FDB:
+            self.switch.undeclare(_mac(mac) for mac in rows["mac"].tolist())
+        elif table is Table.NEIGHBORS:
+            for ip, _ in tables.text(table, rows):
+                self.switch.neighbors.pop(ip, None)
+        self._know_members()
+
+    def _take(self, table: Table, rows: Rows) -> None:
+        self.tables = Tables(**{str(each): rows if each is table else self.tables[each] for each in Table})
+        if table is Table.FLOOD:
+            self.switch.flood = tuple(vtep for (vtep,) in tables.text(table, rows))
+
+    def _know_members(self) -> None:
+        self.members = frozenset((*self.switch.flood, *self.switch.static.values()))
+
+    def learned(self, now: float) -> Tables:
+        """What was learned of remote hosts, as a table."""
+        found = [
+            (mac.hex(":"), entry.vtep)
+            for mac, entry in list(self.switch.learned.items())
+            if entry.vtep is not None and now - entry.seen <= self.switch.age
+        ]
+        return Tables(tables.fdb(found), tables.empty(Table.NEIGHBORS), tables.empty(Table.FLOOD))
+
+
+def _mac(value: int) -> bytes:
+    return value.to_bytes(6, "big")
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counters of one worker, which alone writes them: (packets, octets) by port or segment, drops by reason."""
+
+    port_in: Counter[str] = field(default_factory=Counter)
+    port_in_octets: Counter[str] = field(default_factory=Counter)
+    port_out: Counter[str] = field(default_factory=Counter)
+    port_out_octets: Counter[str] = field(default_factory=Counter)
+    tunnel_in: Counter[SegmentKey] = field(default_factory=Counter)
+    tunnel_in_octets: Counter[SegmentKey] = field(default_factory=Counter)
+    tunnel_out: Counter[SegmentKey] = field(default_factory=Counter)
+    tunnel_out_octets: Counter[SegmentKey] = field(default_factory=Counter)
+    drops: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class World:
+    """Everything that frames are forwarded by; changed by one thread, read by the workers."""
+
+    segments: dict[SegmentKey, SegmentState] = field(default_factory=dict)
+    ports: dict[str, PortState] = field(default_factory=dict)
+    underlays: dict[tuple[str, int], Underlay] = field(default_factory=dict)
+
+    def groups(self, underlay: Underlay) -> set[str]:
+        """Groups that segments of an underlay socket flood to."""
+        return {s.segment.group for s in self.segments.values() if s.underlay is underlay and s.segment.group}
+
+    def unused(self) -> Iterator[tuple[tuple[str, int], Underlay]]:
+        """Underlay sockets that no segment uses any more."""
+        used = {id(state.underlay) for state in self.segments.values()}
+        yield from [(key, each) for key, each in self.underlays.items() if id(each) not in used]

@@ -1,0 +1,46 @@
+"""A gateway that moved here says so: gratuitous ARP (RFC 5227 section 3), unsolicited NA (RFC 4861 section 7.2.6).
+
+It keeps its MAC, so hosts need not be told; switches that learn, VTEPs among them, do.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from weft.l3.inside import RouterHost
+from weft.model.address import is_ipv6
+from weft.netlink.namespace import socket_in
+from weft.plan.router import Router
+from weft.wire import arp, ethernet, ipv6, nd
+from weft.wire.address import BROADCAST, ZERO_MAC, multicast_mac
+from weft.wire.checksum import PseudoHeader
+
+
+def announce(host: RouterHost, router: Router) -> None:
+    """One frame for each gateway address of a centralized router. What cannot be sent is left: it is tried again."""
+    if (inside := host.find(router.name)) is None:
+        return
+    for irb in router.interfaces:
+        for text in irb.addresses if not irb.anycast else ():
+            frame = _frame(irb.mac, text.partition("/")[0])
+            try:
+                with socket_in(inside.name, socket.AF_PACKET, socket.SOCK_RAW) as sender:
+                    sender.bind((irb.device, 0))
+                    sender.send(frame)
+            except OSError:
+                continue
+
+
+_ALL_NODES = "ff02::1"
+_ICMPV6 = 58
+
+
+def _frame(mac: str, ip: str) -> bytes:
+    if not is_ipv6(ip):
+        told = arp.Arp(arp.REQUEST, mac, ip, ZERO_MAC, ip).encode()
+        return ethernet.Ethernet(BROADCAST, mac, ethernet.ARP).encode(told)
+    option = nd.link_option(nd.TARGET_LINK, mac)
+    message = nd.NeighborAdvertisement(target=ip, router=True, solicited=False, options=(option,))
+    told = message.encode(PseudoHeader(ip, _ALL_NODES))
+    packet = ipv6.IPv6(src=ip, dst=_ALL_NODES, protocol=_ICMPV6, hop_limit=255).encode(told)
+    return ethernet.Ethernet(multicast_mac(_ALL_NODES), mac, ethernet.IPV6).encode(packet)

@@ -1,0 +1,186 @@
+"""A router's namespace as this package sees it: how to speak with it, and what marks it as ours.
+
+A namespace is ours if its name follows the law (weft.plan.router.namespace_of) and the alias of its loopback says
+weft:<cluster>/router/<name>. One without any device of its own, and without an alias, is taken over.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+
+from weft.model.errors import Kind, WeftError
+from weft.netlink import namespace, sysctl
+from weft.netlink.addresses import Addresses
+from weft.netlink.alias import Alias, DeviceKind, parse_alias
+from weft.netlink.bulk import Bulk
+from weft.netlink.channel import Channel
+from weft.netlink.links import Change, Link, Links
+from weft.netlink.nft_nat import NatTable
+from weft.netlink.routing import Routing
+from weft.plan.router import namespace_of
+
+
+class Inside:
+    """One router's namespace, by its name on this machine; sockets stay open in it until `close`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.identity = identity(name)
+
+    @cached_property
+    def channel(self) -> Channel:
+        return Channel(namespace=self.name)
+
+    @cached_property
+    def links(self) -> Links:
+        return Links(self.channel)
+
+    @cached_property
+    def addresses(self) -> Addresses:
+        return Addresses(self.channel)
+
+    @cached_property
+    def routing(self) -> Routing:
+        return Routing(self.channel)
+
+    @cached_property
+    def bulk(self) -> Bulk:
+        return Bulk(self.name)
+
+    @cached_property
+    def nat(self) -> NatTable:
+        return NatTable(self.name)
+
+    def close(self) -> None:
+        for name in ("channel", "bulk", "nat"):
+            if opened := self.__dict__.pop(name, None):
+                opened.close()
+
+    def there(self, device: str) -> Link:
+        """The link of this name; raises FAILED where it is missing."""
+        if (link := self.links.get(device)) is None:
+            raise WeftError(Kind.FAILED, f"{device} is missing", where=f"namespace {self.name}")
+        return link
+
+    def settings(self, wanted: dict[str, int]) -> None:
+        """Writes the sysctls that differ; what this kernel lacks is left out."""
+        for name in self.unset(wanted):
+            sysctl.write(name, wanted[name], self.name)
+
+    def unset(self, wanted: dict[str, int]) -> list[str]:
+        """The sysctls that differ."""
+        with namespace.entered(self.name):
+            found = {name: sysctl.read(name) for name in wanted}
+        return [name for name, value in found.items() if value is not None and value != str(wanted[name])]
+
+
+def identity(name: str) -> tuple[int, int] | None:
+    """What tells one namespace from another of the same name; None where there is none."""
+    try:
+        found = os.stat(namespace.path(name))
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class RouterHost:
+    """The node: its cluster, its own namespace, and the routers' namespaces, opened when first asked for.
+
+    `names` maps a namespace as the plan calls it to its name on this machine.
+    """
+
+    def __init__(self, cluster: str, own: str | None, names: namespace.Rename) -> None:
+        self.cluster, self.namespace, self.names = cluster, own, names
+        self._open: dict[str, Inside] = {}
+
+    @cached_property
+    def channel(self) -> Channel:
+        return Channel(namespace=self.namespace)
+
+    @cached_property
+    def links(self) -> Links:
+        return Links(self.channel)
+
+    @cached_property
+    def addresses(self) -> Addresses:
+        return Addresses(self.channel)
+
+    def close(self) -> None:
+        for inside in self._open.values():
+            inside.close()
+        self._open = {}
+        if opened := self.__dict__.pop("channel", None):
+            opened.close()
+
+    def inside(self, router: str) -> Inside:
+        """The router's namespace; raises FAILED where it does not exist or is not ours."""
+        found = self.find(router)
+        if found is None:
+            raise WeftError(Kind.FAILED, "its namespace is missing", where=f"router {router}")
+        return found
+
+    def find(self, router: str) -> Inside | None:
+        name = self.names(namespace_of(router))
+        there = identity(name)
+        known = self._open.get(name)
+        if known and known.identity != there:  # it was deleted, and perhaps made again
+            known.close()
+            del self._open[name]
+        if there is None:
+            return None
+        inside = self._open.get(name) or Inside(name)
+        if self._owner(inside) != router:
+            inside.close()
+            raise WeftError(
+                Kind.FAILED,
+                f"namespace {name} is not weft's",
+                where=f"router {router}",
+                remedy=f"name the router otherwise, or remove it: ip netns delete {name}",
+            )
+        self._open[name] = inside
+        return inside
+
+    def make(self, router: str) -> Inside:
+        """The router's namespace, made or taken over where it must be."""
+        name = self.names(namespace_of(router))
+        if not namespace.exists(name):
+            namespace.create(name)
+        fresh = Inside(name)
+        try:
+            links = fresh.links.dump()
+            loopback = next((link for link in links if link.name == "lo"), None)
+            if loopback and not loopback.alias and len(links) == 1:
+                mark = str(Alias(self.cluster, DeviceKind.ROUTER, router))
+                fresh.links.change(loopback, Change(alias=mark))
+        finally:
+            fresh.close()
+        return self.inside(router)
+
+    def drop(self, router: str) -> None:
+        if inside := self.find(router):
+            self._open.pop(inside.name, None)
+            inside.close()
+            namespace.delete(inside.name)
+
+    def ours(self) -> list[str]:
+        """The routers that are here, by name."""
+        prefix = self.names(namespace_of(""))
+        found = []
+        for name in namespace.names():
+            if name.startswith(prefix):
+                inside = self._open.get(name) or Inside(name)
+                try:
+                    owner = self._owner(inside)
+                except (WeftError, OSError):  # it went away, or is no namespace
+                    owner = None
+                if owner and self.names(namespace_of(owner)) == name:
+                    found.append(owner)
+                if name not in self._open:
+                    inside.close()
+        return found
+
+    def _owner(self, inside: Inside) -> str | None:
+        loopback = inside.links.get("lo")
+        alias = parse_alias(loopback.alias, self.cluster) if loopback else None
+        return alias.name if alias and alias.kind is DeviceKind.ROUTER else None

@@ -1,0 +1,53 @@
+"""Routes and rules of a router, beside its host routes: all of one router put at once, read back as plan values."""
+
+from __future__ import annotations
+
+from weft.l3.inside import Inside, RouterHost
+from weft.model.errors import Kind, WeftError
+from weft.model.subnet import number
+from weft.netlink.links import Link
+from weft.netlink.route import METRIC, KernelRoute
+from weft.plan.router import Hop, Route, Router, Rule
+
+
+def put(host: RouterHost, router: Router) -> None:
+    """New routes, then rules that may lead to them; then what is not wanted, the other way round. Raises WeftError."""
+    inside = host.inside(router.name)
+    indexes = {link.name: link.index for link in inside.links.dump()}
+    routes, rules = read(inside, list(inside.links.dump()))
+    for route in router.routes:
+        if route not in routes:
+            inside.routing.put_route(_kernel(router, route, indexes))
+    for rule in router.rules:
+        if rule not in rules:
+            inside.routing.put_rule(rule)
+    for rule in rules:
+        if rule not in router.rules:
+            inside.routing.drop_rule(rule)
+    wanted = {(route.to, route.table) for route in router.routes}
+    for route in routes:
+        if (route.to, route.table) not in wanted:
+            inside.routing.drop_route(KernelRoute(route.to, (), route.table))
+
+
+def _kernel(router: Router, route: Route, indexes: dict[str, int]) -> KernelRoute:
+    for hop in route.hops:
+        if hop.device not in indexes:
+            what = f"the route to {route.to} leads by {hop.device}, which is missing"
+            raise WeftError(Kind.FAILED, what, where=f"router {router.name}")
+    return KernelRoute(route.to, tuple((hop.via, indexes[hop.device]) for hop in route.hops), route.table, route.source)
+
+
+def read(inside: Inside, links: list[Link]) -> tuple[tuple[Route, ...], tuple[Rule, ...]]:
+    """Routes and rules of ours, sorted as plans have them."""
+    names = {link.index: link.name for link in links}
+    routes = [_route(found, names) for found in inside.routing.routes() if found.metric == METRIC]
+    rules = sorted(inside.routing.rules(), key=lambda rule: (rule.priority, str(rule)))
+    return tuple(sorted(routes, key=lambda route: (route.table, route.to))), tuple(rules)
+
+
+def _route(found: KernelRoute, names: dict[int, str]) -> Route:
+    hops = [Hop(via, names.get(index, "")) for via, index in found.hops]
+    if len(hops) > 1:
+        hops.sort(key=lambda hop: number(hop.via) if hop.via else (0, 0))
+    return Route(found.to, tuple(hops), found.table, found.source)

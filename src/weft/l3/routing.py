@@ -1,0 +1,134 @@
+"""A node's routers, put together: each operation goes to the file of its kind; `observe` reads everything anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from weft.l3 import irb, paths, router, tables
+from weft.l3.announce import announce
+from weft.l3.events import Events
+from weft.l3.inside import Inside, RouterHost
+from weft.netlink.namespace import Rename
+from weft.plan.operations import DropRouter, DropRows, Operation, PutIrb, PutPaths, PutRouter, PutRows
+from weft.plan.router import Router, RouterDevice, namespace_of
+from weft.plan.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Routers:
+    """What stands here and is ours, in the plan's own terms (weft.plan.node.Observed)."""
+
+    routers: dict[str, Router] = field(default_factory=dict)
+    tables: dict[RouterDevice, Tables] = field(default_factory=dict)
+    flaws: dict[RouterDevice, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _same(name: str) -> str:
+    return name
+
+
+def is_ours(operation: Operation) -> bool:
+    """Whether an operation is about routers."""
+    if isinstance(operation, PutRows | DropRows):
+        return isinstance(operation.key, RouterDevice)
+    return isinstance(operation, PutRouter | DropRouter | PutIrb | PutPaths)
+
+
+class KernelRouting:
+    """The routers of one node. Raises WeftError.
+
+    `namespace`: the named network namespace that the host lives in, None for the process's own. `names` maps a router's
+    namespace as the plan calls it to its name on this machine (labs rename them).
+    """
+
+    def __init__(self, cluster: str = "default", namespace: str | None = None, names: Rename = _same) -> None:
+        self._host = RouterHost(cluster, namespace, names)
+        self._put: dict[str, Router] = {}  # as this process put them: in which order addresses were told
+
+    @cached_property
+    def _events(self) -> Events:
+        return Events()
+
+    def observe(self) -> Routers:
+        found = Routers()
+        insides: dict[str, Inside] = {}
+        for name in self._host.ours():
+            inside = self._host.find(name)
+            if inside is not None:
+                insides[name] = inside
+                self._read(name, inside, found)
+        if "_events" in self.__dict__:
+            self._events.learn(insides)
+        return found
+
+    def _read(self, name: str, inside: Inside, found: Routers) -> None:
+        links = inside.links.dump()
+        base, flaws = router.read(self._host, inside, name, links)
+        interfaces = irb.read(self._host, inside, links)
+        routes, rules = paths.read(inside, links)
+        put = self._put.get(name)
+        put_irbs = {each.device: each for each in put.interfaces} if put else {}
+        irbs = [irb.ordered(each, put_irbs.get(each.device)) for each, _ in interfaces]
+        made = replace(
+            base,
+            namespace=namespace_of(name),
+            interfaces=tuple(sorted(irbs, key=lambda each: each.device)),
+            routes=routes,
+            rules=rules,
+        )
+        found.routers[name] = _ordered(made, put)
+        found.tables.update(tables.read(self._host, name, inside, links))
+        told = [("", flaws), *((each.device, wrong) for each, wrong in interfaces)]
+        found.flaws.update({RouterDevice(name, device): tuple(wrong) for device, wrong in told if wrong})
+
+    def apply(self, operation: Operation) -> None:
+        """One operation of those that `is_ours` names. Raises WeftError."""
+        match operation:
+            case PutRouter(wanted):
+                router.put(self._host, wanted)
+                self._put[wanted.name] = wanted
+            case DropRouter(gone):
+                router.drop(self._host, gone)
+                self._put.pop(gone.name, None)
+            case PutIrb(wanted, interface):
+                irb.put(self._host, wanted, interface)
+                self._put[wanted.name] = wanted
+                if not operation.why:
+                    announce(self._host, wanted)
+            case PutPaths(wanted):
+                paths.put(self._host, wanted)
+            case PutRows(RouterDevice() as key):
+                tables.put(self._host, key, operation)
+            case DropRows(RouterDevice() as key):
+                tables.drop(self._host, key, operation)
+
+    def announce(self, routers: Iterable[Router]) -> None:
+        """Says where centralized gateways are, in the networks that learn it."""
+        for each in routers:
+            announce(self._host, each)
+
+    def events(self) -> list[str]:
+        """What has happened since the last call, in words; never blocks."""
+        return self._events.read()
+
+    def events_fd(self) -> int:
+        return self._events.fileno()
+
+    def close(self) -> None:
+        self._host.close()
+        if events := self.__dict__.pop("_events", None):
+            events.close()
+
+
+def _ordered(found: Router, put: Router | None) -> Router:
+    """Addresses in the order in which they were told, where they are the same ones."""
+    if put is None:
+        own = tuple(sorted(found.addresses, key=lambda text: ":" in text))
+        return replace(found, addresses=own)
+    own = put.addresses if set(put.addresses) == set(found.addresses) else found.addresses
+    outside = found.outside
+    if outside and put.outside and set(outside.addresses) == set(put.outside.addresses):
+        outside = replace(outside, addresses=put.outside.addresses)
+    return replace(found, addresses=own, outside=outside)

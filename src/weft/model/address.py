@@ -1,0 +1,103 @@
+"""Addresses and limits: MAC, IP and VNI, as text for people and as integers for tables.
+
+Text is canonical everywhere inside Weft: MACs in lower case with colons, IPs as the `ipaddress` module prints them.
+In tables an IP address is 128 bits in two words (`high`, `low`), IPv4 in its mapped form ::ffff:a.b.c.d
+(RFC 4291 section 2.5.5.2), so that both families share one layout; a MAC address is the low 48 bits of one word.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+
+from weft.model.errors import Kind, WeftError
+
+VNI_MIN, VNI_MAX = 1, 2**24 - 1  # RFC 7348 section 5; 0 is refused by choice
+UDP_PORT_VXLAN = 4789  # RFC 7348 section 8.2 (IANA)
+UDP_PORT_FLANNEL = 8472  # Linux's historic default, which flannel keeps
+MTU_MIN = 576  # RFC 791: what every IPv4 host must take; 1280 where a subnet is IPv6 (RFC 8200 section 5)
+MTU_MIN_IPV6 = 1280
+MTU_MAX = 65535 - 50
+OVERHEAD_IPV4, OVERHEAD_IPV6 = 50, 70  # inner Ethernet 14 + VXLAN 8 + UDP 8 + IPv4 20 or IPv6 40
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_MAPPED = 0xFFFF << 32
+_WORD = (1 << 64) - 1
+
+
+def parse_mac(text: str) -> str:
+    """Canonical text of a MAC address; raises INVALID for anything but six octets in hex (`:` or `-` between)."""
+    mac = text.strip().lower().replace("-", ":")
+    if not _MAC.fullmatch(mac):
+        raise WeftError(Kind.INVALID, f"'{text}' is not a MAC address", remedy="write it as 02:00:00:00:00:01")
+    return mac
+
+
+def parse_unicast_mac(text: str) -> str:
+    """As `parse_mac`, and an address that a host can have: not multicast, not all zeros."""
+    mac = parse_mac(text)
+    if int(mac[:2], 16) & 1:
+        raise WeftError(Kind.INVALID, f"{mac} is a multicast MAC address", remedy="the first octet must be even")
+    if mac == "00:00:00:00:00:00":
+        raise WeftError(Kind.INVALID, f"{mac} is no host's MAC address", remedy="leave `mac` out to get one assigned")
+    return mac
+
+
+def mac_to_int(mac: str) -> int:
+    return int(mac.replace(":", ""), 16)
+
+
+def int_to_mac(value: int) -> str:
+    return ":".join(f"{value:012x}"[i : i + 2] for i in range(0, 12, 2))
+
+
+def parse_ip(text: str) -> str:
+    """Canonical text of an IP address without prefix length; raises INVALID."""
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        raise WeftError(
+            Kind.INVALID, f"'{text}' is not an IP address", remedy="write it as 10.1.1.11 or 2001:db8::11"
+        ) from None
+
+
+def parse_subnet(text: str) -> str:
+    """Canonical text of a subnet; raises INVALID where host bits are set or the prefix length is missing."""
+    try:
+        if "/" not in text:
+            like = f"{ipaddress.ip_address(text.strip())}/{64 if ':' in text else 24}"
+            raise WeftError(Kind.INVALID, f"'{text}' has no prefix length", remedy=f"write it as {like}")
+        return str(ipaddress.ip_network(text.strip()))
+    except ValueError:
+        try:
+            if "/" not in text:
+                raise ValueError
+            wanted = ipaddress.ip_network(text.strip(), strict=False)
+        except ValueError:
+            raise WeftError(Kind.INVALID, f"'{text}' is not a subnet", remedy="write it as 10.1.1.0/24") from None
+        raise WeftError(Kind.INVALID, f"'{text}' is not a subnet", remedy=f"did you mean {wanted}?") from None
+
+
+@lru_cache(maxsize=65536)
+def ip_to_words(ip: str) -> tuple[int, int]:
+    """(high, low) words of an address, IPv4 mapped."""
+    address = ipaddress.ip_address(ip)
+    value = int(address) | _MAPPED if address.version == 4 else int(address)
+    return value >> 64, value & _WORD
+
+
+def words_to_ip(high: int, low: int) -> str:
+    """Inverse of `ip_to_words`."""
+    if high == 0 and low >> 32 == 0xFFFF:
+        return str(ipaddress.IPv4Address(low & 0xFFFFFFFF))
+    return str(ipaddress.IPv6Address(high << 64 | low))
+
+
+def is_ipv6(ip: str) -> bool:
+    return ":" in ip
+
+
+def overhead(vtep: str) -> int:
+    """Octets that VXLAN adds to an inner IP packet on an underlay of this address's family."""
+    return OVERHEAD_IPV6 if is_ipv6(vtep) else OVERHEAD_IPV4

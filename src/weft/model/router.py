@@ -1,0 +1,49 @@
+"""A router: gateways of networks in one routing table of their own, distributed or placed on nodes, and its borders."""
+
+from __future__ import annotations
+
+import msgspec
+
+DISTRIBUTED = "distributed"
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A static route; several next hops share the traffic (ECMP)."""
+
+    to: str
+    via: tuple[str, ...]
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy route: what matches leaves by `via`. `ports` are destination ports."""
+
+    via: tuple[str, ...]
+    source: str | None = None
+    to: str | None = None
+    protocol: str | None = None
+    ports: tuple[int, ...] = ()
+
+
+class External(msgspec.Struct, frozen=True, kw_only=True):
+    """The outside of a border on one node: a device and the address (with prefix length) that the router has on it.
+
+    `nat`: None or `masquerade`. `static`: (inside address, outside address), translated one to one both ways.
+    """
+
+    node: str
+    interface: str
+    address: str
+    nat: str | None = None
+    static: tuple[tuple[str, str], ...] = ()
+
+
+class Router(msgspec.Struct, frozen=True, kw_only=True):
+    """`gateways`: network → addresses. `placement` (): on every node (distributed); else the nodes, in order."""
+
+    name: str
+    gateways: dict[str, tuple[str, ...]]
+    vni: int | None = None
+    placement: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    external: tuple[External, ...] = ()

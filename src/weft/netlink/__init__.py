@@ -1,0 +1,1 @@
+"""The kernel's configuration socket: links, addresses, neighbors, FDB rows, nftables and namespaces."""

@@ -1,0 +1,125 @@
+"""Big tables in and out of the kernel: many messages in one send, only refusals are answered.
+
+Replies carry the message's sequence number, which leads back to its row. A send is worked off before sendmsg(2)
+returns, so whatever was refused waits on the socket then; a batch is small enough for all its refusals to fit in an
+ordinary user's receive buffer.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from weft.netlink import message as m
+from weft.netlink import neighbor as n
+from weft.netlink import route
+from weft.netlink.channel import NETLINK_ROUTE, Channel, NetlinkError, failure
+from weft.netlink.namespace import Namespace
+from weft.plan.tables import Rows
+
+_BATCH = 400  # a refusal takes up to 1 KiB of receive buffer; 208 KiB (doubled by the kernel) is everybody's
+_BUFFER = 4 << 20
+_REPLACE = m.NLM_F_CREATE | m.NLM_F_REPLACE
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`row`: the index of the refused row in the array that was given."""
+
+    row: int
+    error: NetlinkError
+
+
+class Bulk:
+    """FDB, flood and neighbor rows and host routes of one namespace. Returned are refused rows, and why."""
+
+    def __init__(self, namespace: Namespace = None) -> None:
+        self._channel = Channel(NETLINK_ROUTE, namespace, buffer=_BUFFER)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    @property
+    def port(self) -> int:
+        return self._channel.port
+
+    def put_fdb(self, ifindex: int, rows: Rows, ntf: int = n.NTF_SELF | n.NTF_MASTER) -> list[Refusal]:
+        """MAC → VTEP on a vxlan device and MAC → that device on its bridge (where it has one), by one message each.
+
+        The state must be NOARP and REACHABLE ("static"): PERMANENT makes the bridge's row a local address, NOARP
+        alone is refused by the bridge after the vxlan's row was written.
+        """
+        state = n.NUD_NOARP | n.NUD_REACHABLE
+        return self._send(rows, n.encode(rows, n.Form(n.FDB, ifindex, _REPLACE, state, ntf)))
+
+    def drop_fdb(self, ifindex: int, rows: Rows, ntf: int = n.NTF_SELF | n.NTF_MASTER) -> list[Refusal]:
+        """Removes rows by MAC; a MAC whose bridge row is missing is refused and keeps its vxlan row."""
+        return self._send(rows, n.encode(rows, n.Form(n.FDB_KEY, ifindex, ntf=ntf)))
+
+    def age_fdb(self, ifindex: int, rows: Rows) -> list[Refusal]:
+        """Makes rows of a bridge port learned ones, which age: by MAC, whatever they were."""
+        form = n.Form(n.FDB_KEY, ifindex, _REPLACE, n.NUD_REACHABLE, n.NTF_MASTER)
+        return self._send(rows, n.encode(rows, form))
+
+    def put_flood(self, ifindex: int, rows: Rows) -> list[Refusal]:
+        """Remotes of the all-zeros MAC, appended; one that is there already is no error."""
+        state = n.NUD_NOARP | n.NUD_PERMANENT
+        return self._send(
+            rows, n.encode(rows, n.Form(n.FLOOD, ifindex, m.NLM_F_CREATE | m.NLM_F_APPEND, state, n.NTF_SELF))
+        )
+
+    def drop_flood(self, ifindex: int, rows: Rows) -> list[Refusal]:
+        return self._send(rows, n.encode(rows, n.Form(n.FLOOD, ifindex, ntf=n.NTF_SELF)))
+
+    def put_neighbors(self, ifindex: int, rows: Rows) -> list[Refusal]:
+        """IP → MAC on a device, permanent."""
+        return self._send(rows, n.encode(rows, n.Form(n.NEIGHBOR, ifindex, _REPLACE, n.NUD_PERMANENT)))
+
+    def drop_neighbors(self, ifindex: int, rows: Rows) -> list[Refusal]:
+        return self._send(rows, n.encode(rows, n.Form(n.NEIGHBOR_KEY, ifindex)))
+
+    def dump_fdb(self) -> Rows:
+        """Every FDB row of the namespace: bridges' (NTF_MASTER) and vxlan devices' own (NTF_SELF); dtype ROW."""
+        return self._dump(n.AF_BRIDGE)
+
+    def dump_neighbors(self) -> Rows:
+        """Every IPv4 and IPv6 neighbor row of the namespace; dtype ROW."""
+        return self._dump(0)
+
+    def put_routes(self, ifindex: int, rows: Rows) -> list[Refusal]:
+        """Host routes by next hops on a device, whatever subnets it has."""
+        return self._send(rows, route.encode_hosts(rows, ifindex, _REPLACE))
+
+    def drop_routes(self, ifindex: int, rows: Rows) -> list[Refusal]:
+        return self._send(rows, route.encode_hosts(rows, ifindex))
+
+    def dump_routes(self) -> route.Dump:
+        """Every route of our protocol."""
+        octets = b""
+        try:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                octets += b"".join(self._channel.datagrams(route.RTM_GETROUTE, route.ours(family)))
+        except NetlinkError as error:
+            raise failure(error, "routes", "read routes") from error
+        return route.decode(octets)
+
+    def _dump(self, family: int) -> Rows:
+        try:
+            return n.decode(b"".join(self._channel.datagrams(n.RTM_GETNEIGH, n.NDMSG.pack(family, 0, 0, 0, 0))))
+        except NetlinkError as error:
+            raise failure(error, "tables", "read rows") from error
+
+    def _send(self, rows: Rows, messages: Iterable[tuple[npt.NDArray[np.intp], n.Octets]]) -> list[Refusal]:
+        refused: list[Refusal] = []
+        for where, matrix in messages:
+            first = self._channel.sequence + 1
+            self._channel.sequence += len(matrix)
+            n.number(matrix, first)
+            for start in range(0, len(matrix), _BATCH):
+                self._channel.socket.send(matrix[start : start + _BATCH].data)
+                refused += [Refusal(int(where[of - first]), error) for of, error in self._channel.errors()]
+        return refused

@@ -1,0 +1,161 @@
+"""Tables as arrays: FDB (MAC → VTEP), neighbors (IP → MAC), flood lists (VTEPs), host routes, and their diff.
+
+A table is one numpy structured array, sorted by its key without duplicates, so that two tables are compared by
+merging and never row by row in Python. IP addresses are two 64-bit words, IPv4 mapped (see weft.model.address), MACs
+the low 48 bits of a word; byte order is the machine's.
+
+    fdb        mac → vtep_high, vtep_low       24 octets a row
+    neighbors  ip_high, ip_low → mac           24 octets a row
+    flood      vtep_high, vtep_low             16 octets a row
+    routes     ip_high, ip_low → via_high, via_low    32 octets a row: to one address, by a neighbor
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weft.model.address import int_to_mac, ip_to_words, mac_to_int, words_to_ip
+
+Rows = npt.NDArray[np.void]
+
+
+class Table(StrEnum):
+    """The tables of a segment, or of a device in a router."""
+
+    FDB = "fdb"
+    NEIGHBORS = "neighbors"
+    FLOOD = "flood"
+    ROUTES = "routes"
+
+
+FDB = np.dtype([("mac", "u8"), ("vtep_high", "u8"), ("vtep_low", "u8")])
+NEIGHBORS = np.dtype([("ip_high", "u8"), ("ip_low", "u8"), ("mac", "u8")])
+FLOOD = np.dtype([("vtep_high", "u8"), ("vtep_low", "u8")])
+ROUTES = np.dtype([("ip_high", "u8"), ("ip_low", "u8"), ("via_high", "u8"), ("via_low", "u8")])
+
+DTYPE: dict[Table, np.dtype[Any]] = {
+    Table.FDB: FDB,
+    Table.NEIGHBORS: NEIGHBORS,
+    Table.FLOOD: FLOOD,
+    Table.ROUTES: ROUTES,
+}
+KEY: dict[Table, tuple[str, ...]] = {
+    Table.FDB: ("mac",),
+    Table.NEIGHBORS: ("ip_high", "ip_low"),
+    Table.FLOOD: ("vtep_high", "vtep_low"),
+    Table.ROUTES: ("ip_high", "ip_low"),
+}
+
+
+def empty(table: Table) -> Rows:
+    return np.empty(0, DTYPE[table])
+
+
+def fdb(rows: Iterable[tuple[str, str]]) -> Rows:
+    """A sorted FDB from (MAC, VTEP) pairs of canonical text; the last of several rows for one MAC stays."""
+    return _build(Table.FDB, [(mac_to_int(mac), *ip_to_words(vtep)) for mac, vtep in rows])
+
+
+def neighbors(rows: Iterable[tuple[str, str]]) -> Rows:
+    """A sorted neighbor table from (IP, MAC) pairs of canonical text; the last of several rows for one IP stays."""
+    return _build(Table.NEIGHBORS, [(*ip_to_words(ip), mac_to_int(mac)) for ip, mac in rows])
+
+
+def flood(vteps: Iterable[str]) -> Rows:
+    """A sorted flood list from VTEP addresses."""
+    return _build(Table.FLOOD, [ip_to_words(vtep) for vtep in vteps])
+
+
+def routes(rows: Iterable[tuple[str, str]]) -> Rows:
+    """Sorted host routes from (IP, next hop) pairs of canonical text; the last of several rows for one IP stays."""
+    return _build(Table.ROUTES, [(*ip_to_words(ip), *ip_to_words(via)) for ip, via in rows])
+
+
+def _build(table: Table, rows: list[Any]) -> Rows:
+    return normalized(table, np.array(rows, DTYPE[table]))
+
+
+def normalized(table: Table, rows: Rows) -> Rows:
+    """Sorted by key, one row per key (the last one given)."""
+    if len(rows) < 2:
+        return rows
+    key = KEY[table]
+    order = np.lexsort(tuple(rows[name] for name in reversed(key)))  # lexsort is stable: of equals the last stays last
+    rows = rows[order]
+    last = np.ones(len(rows), bool)
+    last[:-1] = False
+    for name in key:
+        last[:-1] |= rows[name][1:] != rows[name][:-1]
+    return rows[last]
+
+
+def text(table: Table, rows: Rows) -> list[tuple[str, ...]]:
+    """Rows as canonical text: (mac, vtep), (ip, mac), (vtep,) or (ip, via); for people and tests, not for bulk."""
+    if table is Table.FDB:
+        return [(int_to_mac(mac), words_to_ip(high, low)) for mac, high, low in rows.tolist()]
+    if table is Table.NEIGHBORS:
+        return [(words_to_ip(high, low), int_to_mac(mac)) for high, low, mac in rows.tolist()]
+    if table is Table.ROUTES:
+        return [(words_to_ip(*row[:2]), words_to_ip(*row[2:])) for row in rows.tolist()]
+    return [(words_to_ip(high, low),) for high, low in rows.tolist()]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableDiff:
+    """`put`: rows to write, new or with another value; `drop`: rows whose key is not wanted."""
+
+    put: Rows
+    drop: Rows
+
+
+def difference(table: Table, wanted: Rows, actual: Rows) -> TableDiff:
+    """What turns `actual` into `wanted`; both sorted by key without duplicates. O(n log n), no per-row Python."""
+    if len(wanted) == len(actual) and np.array_equal(wanted, actual):
+        return TableDiff(empty(table), empty(table))
+    if not len(actual) or not len(wanted):
+        return TableDiff(wanted, actual)
+    both = np.concatenate((wanted, actual))
+    mine = np.arange(len(both)) < len(wanted)
+    key = KEY[table]
+    order = np.lexsort(tuple(both[name] for name in reversed(key)))  # stable: for one key, wanted comes first
+    both, mine = both[order], mine[order]
+    same_key = np.ones(len(both) - 1, bool)
+    for name in key:
+        same_key &= both[name][1:] == both[name][:-1]
+    same_row = same_key.copy()
+    for name in DTYPE[table].names or ():
+        same_row &= both[name][1:] == both[name][:-1]
+    has_twin = np.zeros(len(both), bool)  # wanted rows that stand in actual, to the letter
+    has_twin[:-1] = same_row
+    has_key = np.zeros(len(both), bool)  # actual rows whose key is wanted
+    has_key[1:] = same_key
+    return TableDiff(both[mine & ~has_twin], both[~mine & ~has_key])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tables:
+    """The tables of one segment on one node, or of one device in a router (which alone has host routes)."""
+
+    fdb: Rows = field(default_factory=lambda: empty(Table.FDB))
+    neighbors: Rows = field(default_factory=lambda: empty(Table.NEIGHBORS))
+    flood: Rows = field(default_factory=lambda: empty(Table.FLOOD))
+    routes: Rows = field(default_factory=lambda: empty(Table.ROUTES))
+
+    @staticmethod
+    def none() -> Tables:
+        return Tables()
+
+    def __getitem__(self, table: Table) -> Rows:
+        rows: Rows = getattr(self, table.value)
+        return rows
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tables) and all(np.array_equal(self[table], other[table]) for table in Table)
+
+    __hash__ = None  # type: ignore[assignment]

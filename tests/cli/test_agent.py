@@ -1,0 +1,166 @@
+"""`weft agent` as a service manager runs it: starts, keeps, ends on SIGTERM with the datapath in place, cleans up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Weft
+
+pytestmark = pytest.mark.system
+
+LONE = """\
+nodes:
+  {node}: {{vtep: 192.168.33.1}}
+  far: {{vtep: 192.168.33.2}}
+networks:
+  blue: {{vni: 5000, subnet: 10.1.1.0/24}}
+ports:
+  here: {{network: blue, node: {node}, attach: host}}
+  there: {{network: blue, node: far, attach: host}}
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A namespace with a VTEP address, and `weft` inside it."""
+
+    weft: Weft
+    namespace: str
+    node: str
+
+    def command(self, *arguments: str) -> list[str]:
+        return ["ip", "netns", "exec", self.namespace, sys.executable, "-m", "weft", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, check=False, env=self.environment()
+        )
+
+    def links(self) -> set[str]:
+        shown = subprocess.run(["ip", "-n", self.namespace, "-j", "link"], capture_output=True, text=True, check=True)
+        return {link["ifname"] for link in json.loads(shown.stdout)}
+
+
+@pytest.fixture
+def host(weft: Weft) -> Iterator[Host]:
+    name = f"t{os.getpid()}"
+    made = Host(weft, f"weft-{name}", name)
+    ip = ["ip", "-n", made.namespace]
+    subprocess.run(["ip", "netns", "add", made.namespace], check=True)
+    try:
+        for words in ("link add eth1 type veth peer name eth1p", "link set eth1 up", "link set eth1p up"):
+            subprocess.run([*ip, *words.split()], check=True)
+        subprocess.run([*ip, "address", "add", "192.168.33.1/24", "dev", "eth1"], check=True)
+        assert weft.apply(LONE.format(node=name)).code == 0
+        yield made
+    finally:
+        subprocess.run(["ip", "netns", "delete", made.namespace], check=True)
+        Path(f"/run/weft/default.{name}.lock").unlink(missing_ok=True)
+
+
+@contextmanager
+def ended(running: subprocess.Popen[str]) -> Iterator[None]:
+    """SIGTERM after the block; a process that does not heed it is killed, and the test fails by its exit code."""
+    try:
+        yield
+    finally:
+        running.send_signal(signal.SIGTERM)
+        try:
+            running.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.communicate()
+
+
+def in_sync(host: Host, running: subprocess.Popen[str]) -> None:
+    """Reads the agent's log until it has applied."""
+    assert running.stderr
+    for line in running.stderr:
+        if json.loads(line)["event"] == "applied":
+            return
+    pytest.fail("the agent ended")
+
+
+def test_an_agents_life(host: Host) -> None:
+    running = subprocess.Popen(
+        host.command("agent", "--node", host.node, "--log", "json"),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=host.environment(),
+    )
+    with ended(running):
+        in_sync(host, running)
+        second = host.run("agent", "--node", host.node)
+        assert second.returncode == 1
+        assert f"an agent of node {host.node} runs here already (pid {running.pid})" in second.stderr
+        rows = json.loads(host.run("show", "fdb", "--node", host.node, "-o", "json").stdout)
+        assert [(row["vtep"], row["state"]) for row in rows] == [("192.168.33.2", "ok")]
+        assert {"wb5000", "wx5000"} <= host.links()
+    assert running.returncode == 0
+    assert {"wb5000", "wx5000"} <= host.links()
+    looked = host.run("show", "fdb", "--node", host.node, "-o", "json")
+    assert json.loads(looked.stdout) == rows
+    assert "looking at the datapath instead" in looked.stderr
+    cleaned = host.run("agent", "--node", host.node, "--cleanup")
+    assert cleaned.returncode == 0, cleaned
+    assert "- segment 5000 (blue)" in cleaned.stdout
+    assert host.links() & {"wb5000", "wx5000"} == set()
+    assert host.run("agent", "--node", host.node, "--cleanup").stdout == "nothing of ours is here\n"
+    after = host.run("status")
+    assert after.returncode == 1, "a node that holds nothing any more is not in sync"
+    assert f"{host.node}  no" in after.stdout, after
+    elsewhere = host.run("--cluster", "other", "show", "fdb", "--node", host.node)
+    assert elsewhere.returncode == 1 or "blue" not in elsewhere.stdout, "another cluster's agent does not answer"
+
+
+def test_a_killed_agents_socket_is_not_taken_for_an_agent(host: Host) -> None:
+    running = subprocess.Popen(
+        host.command("agent", "--node", host.node, "--log", "json"),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=host.environment(),
+    )
+    with ended(running):
+        in_sync(host, running)
+        running.kill()
+        running.wait()
+    left = Path(f"/run/weft/{host.node}.sock")
+    assert left.exists()
+    assert {"wb5000", "wx5000"} <= host.links()
+    assert host.run("show", "fdb").stderr.startswith("weft: which node?")
+    again = host.run("agent", "--node", host.node, "--cleanup")
+    assert again.returncode == 0, "the lock went with its holder"
+    left.unlink()
+
+
+def test_an_agent_waits_for_its_store(host: Host) -> None:
+    nowhere = f"sqlite:///{host.weft.directory.relative_to('/')}/late/weft.db"
+    (host.weft.directory / "late").write_text("a file where the directory should be")
+    running = subprocess.Popen(
+        host.command("agent", "--node", host.node, "--log", "json", "--store", nowhere),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=host.environment(),
+    )
+    with ended(running):
+        assert running.stderr
+        first = json.loads(running.stderr.readline())
+        assert first["event"] == "store"
+        assert "late/weft.db" in first["error"]
+        (host.weft.directory / "late").unlink()
+        assert host.weft("apply", "-f", "fleet.yaml", "--store", nowhere).code == 0
+        in_sync(host, running)
+    assert running.returncode == 0

@@ -1,0 +1,148 @@
+"""Over random topologies: an end point reaches exactly what the intent says, and tunnels never see an anycast MAC."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.fleet import nodes
+from tests.walk import Walk
+from weft.compile.macs import anycast_mac
+from weft.compile.node import compile_node, recompile
+from weft.compile.world import World
+from weft.model.intent import Intent
+from weft.model.network import Arp, Learning, Network
+from weft.model.port import Attach, AttachKind, Port
+from weft.model.router import Router
+from weft.model.validate import problems
+from weft.plan.node import NodePlan
+
+TOPOLOGIES = 400
+
+
+def topology(seed: int) -> Intent:
+    """Up to five nodes, six networks (tenants with the same subnets), routers of every kind, twenty ports."""
+    draw = random.Random(seed)
+    count = draw.randint(1, 5)
+    networks: dict[str, Network] = {}
+    routers: dict[str, Router] = {}
+    for tenant in range(draw.randint(1, 3)):
+        kind = draw.choice(["asymmetric", "symmetric", "centralized", "none"])
+        names = [f"t{tenant}n{i}" for i in range(draw.randint(1, 3))]
+        gateways: dict[str, tuple[str, ...]] = {}
+        for i, name in enumerate(names):
+            learning = draw.choice([*Learning]) if kind == "centralized" else Learning.CONTROL_PLANE
+            arps = [Arp.FLOOD] if learning is Learning.DATA_PLANE else [Arp.SUPPRESS, Arp.SUPPRESS, Arp.FLOOD]
+            arp = draw.choice([*arps, Arp.PROXY] if kind in ("asymmetric", "symmetric") else arps)
+            six = arp is not Arp.PROXY and draw.random() < 0.5
+            subnets = (f"10.1.{i}.0/24", *((f"2001:db8:{i}::/64",) if six else ()))
+            vni = 10 * (tenant + 1) + i
+            networks[name] = Network(name=name, vni=vni, subnets=subnets, learning=learning, arp=arp)
+            gateways[name] = (f"10.1.{i}.1", *((f"2001:db8:{i}::1",) if six else ()))
+        if kind != "none":
+            placement = tuple(draw.sample([f"h{n}" for n in range(1, count + 1)], draw.randint(1, count)))
+            routers[f"r{tenant}"] = Router(
+                name=f"r{tenant}",
+                gateways=gateways,
+                vni=5000 + tenant if kind == "symmetric" else None,
+                placement=placement if kind == "centralized" else (),
+            )
+    ports: dict[str, Port] = {}
+    for number in range(draw.randint(2, 20)):
+        network = networks[draw.choice(sorted(networks))]
+        name = f"p{number}"
+        subnet = network.subnets[0].removesuffix("0/24")
+        six = tuple(text.removesuffix("/64") + f"{number + 16:x}" for text in network.subnets[1:])
+        ports[name] = Port(
+            name=name,
+            network=network.name,
+            node=f"h{draw.randint(1, count)}",
+            mac=f"02:00:00:00:00:{number:02x}",
+            ips=(f"{subnet}{number + 10}", *six),
+            attach=Attach(kind=AttachKind.NAMESPACE, target=name),
+        )
+    return Intent(nodes(count), networks, routers, ports)
+
+
+def meant(intent: Intent, a: Port, b: Port, ip: str) -> bool:
+    """Whether the intent lets `a` reach this address of `b`."""
+    if (":" in ip) not in {":" in own for own in a.ips}:
+        return False
+    if a.network == b.network:
+        return True
+    return any({a.network, b.network} <= router.gateways.keys() for router in intent.routers.values())
+
+
+def plans(world: World) -> dict[str, NodePlan]:
+    return {name: compile_node(world, name) for name in world.nodes}
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_reach_is_what_the_intent_says(part: int) -> None:
+    asked = 0
+    for seed in range(part, TOPOLOGIES, 8):
+        intent = topology(seed)
+        assert problems(intent) == [], seed
+        walk = Walk(plans(World.of(intent)))
+        anycast = {anycast_mac(r.name, intent.networks[n].key) for r in intent.routers.values() for n in r.gateways}
+        for a in intent.ports.values():
+            for b in intent.ports.values():
+                for ip in b.ips if a is not b else ():
+                    end = walk.send(a.node, walk.plans[a.node].ports[a.name], ip)
+                    reached = end is not None and intent.ports[end].network == b.network
+                    twin = meant(intent, a, b, ip)
+                    shadowed = any(
+                        ip in c.ips and meant(intent, a, c, ip) for c in intent.ports.values() if c.network != b.network
+                    )
+                    assert reached == twin or shadowed, f"seed {seed}: {a.name} → {ip} of {b.name} ends at {end}"
+                    assert not twin or end == b.name, f"seed {seed}: {a.name} → {ip} of {b.name} ends at {end}"
+                    macs = {mac for _, *pair in walk.tunnels for mac in pair}
+                    assert anycast.isdisjoint(macs), f"seed {seed}: an anycast MAC in a tunnel"
+                    asked += 1
+    assert asked > 1000, asked
+
+
+def test_routers_on_the_way_are_as_many_as_each_kind_has() -> None:
+    seen: set[tuple[str, int]] = set()
+    for seed in range(TOPOLOGIES):
+        intent = topology(seed)
+        walk = Walk(plans(World.of(intent)))
+        for a in intent.ports.values():
+            for b in intent.ports.values():
+                router = next((r for r in intent.routers.values() if {a.network, b.network} <= r.gateways.keys()), None)
+                if router is None or a is b or a.network == b.network or a.ips[0] in b.ips:
+                    continue
+                arps = {intent.networks[a.network].arp, intent.networks[b.network].arp}
+                assert walk.send(a.node, walk.plans[a.node].ports[a.name], b.ips[0]) == b.name, seed
+                kind = "centralized" if router.placement else "symmetric" if router.vni else "asymmetric"
+                if Arp.PROXY not in arps:
+                    seen.add((kind + (" at home" if a.node == b.node else ""), len(walk.routers)))
+    assert seen == {
+        ("centralized", 1),
+        ("centralized at home", 1),
+        ("asymmetric", 1),
+        ("asymmetric at home", 1),
+        ("symmetric", 2),
+        ("symmetric at home", 1),
+    }
+
+
+def test_recompiling_what_changed_gives_the_whole_plan() -> None:
+    for seed in range(0, TOPOLOGIES, 5):
+        intent = topology(seed)
+        world = World.of(intent)
+        before = plans(world)
+        name = sorted(intent.ports)[seed % len(intent.ports)]
+        gone = intent.ports[name]
+        del world.ports[gone.network][name]
+        for node in world.nodes:
+            assert recompile(before[node], world, [gone.network]) == compile_node(world, node), f"seed {seed}"
+
+
+def test_no_remote_entry_for_a_mac_of_this_node() -> None:
+    for seed in range(TOPOLOGIES):
+        for node, plan in plans(World.of(topology(seed))).items():
+            for key, tables in plan.tables.items():
+                own = {int(p.mac.replace(":", ""), 16) for p in plan.ports.values() if p.segment == key}
+                assert own.isdisjoint(tables.fdb["mac"].tolist()), f"seed {seed}, {node}"

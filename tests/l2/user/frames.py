@@ -1,0 +1,57 @@
+"""Frames for the pure tests, built by weft.wire: the other implementation of every header."""
+
+from __future__ import annotations
+
+from weft.l2.user import vnet
+from weft.l2.user.vnet import Offload
+from weft.wire.checksum import PseudoHeader
+from weft.wire.ethernet import ARP, IPV4, IPV6, Ethernet, Tag
+from weft.wire.ipv4 import IPv4
+from weft.wire.ipv6 import IPv6
+from weft.wire.tcp import Tcp
+from weft.wire.udp import Udp
+
+A, B, C = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+HOSTS = {4: ("10.1.1.11", "10.1.1.12"), 6: ("fd01::11", "fd01::12")}
+
+
+def tcp(
+    payload: bytes,
+    *,
+    version: int = 4,
+    flags: int = 0x10,
+    sequence: int = 1000,
+    options: bytes = b"",
+    ports: tuple[int, int] = (40000, 5001),
+    tags: tuple[Tag, ...] = (),
+    tos: int = 0,
+    ident: int = 7,
+    dont_fragment: bool = True,
+) -> bytes:
+    """A TCP frame from A to B with right checksums."""
+    src, dst = HOSTS[version]
+    segment = Tcp(*ports, sequence, 77, flags, 512, options=options).encode(payload, PseudoHeader(src, dst))
+    if version == 4:
+        ip = IPv4(src, dst, 6, tos=tos, identification=ident, dont_fragment=dont_fragment).encode(segment)
+    else:
+        ip = IPv6(src, dst, 6, traffic_class=tos).encode(segment)
+    return Ethernet(B, A, IPV4 if version == 4 else IPV6, tags).encode(ip)
+
+
+def udp(payload: bytes, *, src: str = A, dst: str = B) -> bytes:
+    pseudo = PseudoHeader(*HOSTS[4])
+    return Ethernet(dst, src, IPV4).encode(IPv4(*HOSTS[4], 17).encode(Udp(1000, 2000).encode(payload, pseudo)))
+
+
+def arp(body: bytes, *, src: str = A, dst: str = BROADCAST) -> bytes:
+    return Ethernet(dst, src, ARP).encode(body)
+
+
+def offloaded(frame: bytes, mss: int) -> tuple[bytearray, Offload]:
+    """A TCP frame as a TAP hands it over: its checksum unfinished, and the header that says so."""
+    start = 34 if frame[12:14] == b"\x08\x00" else 54
+    if frame[12:14] == b"\x81\x00":
+        start = 38 if frame[16:18] == b"\x08\x00" else 58
+    kind = vnet.GSO_TCPV4 if start in (34, 38) else vnet.GSO_TCPV6
+    return bytearray(frame), Offload(vnet.NEEDS_CSUM, kind, start + 20, mss, start, 16)

@@ -1,0 +1,61 @@
+"""What crosses the control socket comes out as it went in."""
+
+from __future__ import annotations
+
+import pytest
+
+from weft.l2.user import control
+from weft.model.errors import Kind, WeftError
+from weft.model.network import Arp, SegmentKey
+from weft.model.port import Attach, AttachKind
+from weft.plan import tables
+from weft.plan.operations import DropPort, DropRows, DropSegment, PutPort, PutRows, PutSegment
+from weft.plan.port import LocalPort
+from weft.plan.segment import Segment
+from weft.plan.tables import Table, Tables
+
+KEY = SegmentKey(4789, 5000)
+SEGMENT = Segment(KEY, "blue", "192.168.33.12", 1450, True, 300, Arp.FLOOD, "239.1.1.1")
+PORT = LocalPort("a", KEY, Attach(kind=AttachKind.NAMESPACE, target="a"), "02:00:00:00:00:0a", ("10.1.1.11/24",), 1450)
+ROWS = tables.fdb([("02:00:00:00:00:0b", "192.168.33.13"), ("02:00:00:00:00:0c", "fd00::3")])
+
+
+def test_every_operation() -> None:
+    operations = [
+        PutSegment(SEGMENT, ("mtu",), True),
+        DropSegment(SEGMENT),
+        PutPort(PORT),
+        DropPort(PORT),
+        PutRows(KEY, Table.FDB, ROWS),
+        DropRows(KEY, Table.FDB, ROWS),
+    ]
+    steps = tuple(control.step(each, {"a": "lab-a"}) for each in operations)
+    back = control.unpack_request(control.pack(control.Apply(steps))[4:])
+    assert back == control.Apply(steps)
+    assert isinstance(back, control.Apply)
+    put = back.steps[2]
+    assert isinstance(put, control.SetPort)
+    assert (put.port, put.target) == (PORT, "lab-a")
+    rows = back.steps[4]
+    assert isinstance(rows, control.SetRows)
+    assert rows.rows.rows().tolist() == ROWS.tolist()
+
+
+def test_answers() -> None:
+    held = Tables(ROWS, tables.neighbors([("10.1.1.12", "02:00:00:00:00:0b")]), tables.flood(["192.168.33.13"]))
+    state = control.State(
+        (control.Held(SEGMENT, control.wire_tables(held), (), (PORT,), {"a": ("its device is gone",)}),)
+    )
+    back = control.unpack_answer(control.pack(state)[4:])
+    assert isinstance(back, control.State)
+    assert (back.segments[0].segment, back.segments[0].ports) == (SEGMENT, (PORT,))
+    assert control.plan_tables(back.segments[0].tables) == held
+    error = WeftError(Kind.UNSUPPORTED, "no", where="port a", remedy="yes")
+    failure = control.unpack_answer(control.pack(control.Failure.of(error, 3))[4:])
+    assert isinstance(failure, control.Failure)
+    assert (str(failure.error()), failure.error().kind, failure.step) == (str(error), Kind.UNSUPPORTED, 3)
+
+
+def test_a_message_beyond_all_measure_is_refused() -> None:
+    with pytest.raises(ValueError, match="octets"):
+        control.body_length(b"\xff\xff\xff\xff")

@@ -1,0 +1,131 @@
+"""Merging is the inverse of splitting, and never joins what does not belong together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.l2.user.frames import tcp
+from tests.l2.user.test_split import datagrams
+from weft.l2.user import vnet
+from weft.l2.user.merge import Train, layout, merged, train
+from weft.l2.user.split import finish
+from weft.wire.checksum import checksum
+from weft.wire.packet import dissect
+from weft.wire.verify import wrong_checksums
+
+
+def read(parts: list[bytes]) -> Train:
+    """Datagrams of one size (the last maybe shorter) as the kernel would hand them over."""
+    size = len(parts[0])
+    octets = np.frombuffer(b"".join(part.ljust(size, b"\xee") for part in parts), np.uint8).reshape(-1, size)
+    shape = layout(parts[0])
+    assert shape is not None
+    return train(octets.copy(), np.array([len(part) for part in parts], np.int64), shape)
+
+
+def frames(found: Train) -> list[tuple[vnet.Offload, bytes]]:
+    made = []
+    for run in found.runs:
+        if run.end - run.first > 1:
+            out = memoryview(bytearray(70000))
+            packet = bytes(out[: merged(found, run, out)])
+            made.append((vnet.decode(packet), packet[vnet.SIZE :]))
+    return made
+
+
+@given(
+    payload=st.binary(min_size=60, max_size=5000),
+    mss=st.integers(30, 1448),
+    version=st.sampled_from([4, 6]),
+    flags=st.sampled_from([0x10, 0x18]),
+    sequence=st.integers(0, 2**32 - 1),
+    options=st.sampled_from([b"", bytes(12)]),
+)
+def test_split_then_merge_gives_the_frame_back(
+    payload: bytes, mss: int, version: int, flags: int, sequence: int, options: bytes
+) -> None:
+    frame = tcp(payload, version=version, flags=flags, sequence=sequence, options=options)
+    parts = datagrams(frame, mss)
+    if len(parts) < 2 or len(parts[-1]) < 94:
+        return
+    ((offload, back),) = frames(read(parts))
+    assert back == frame
+    assert (offload.size, offload.flags) == (mss, 0)
+    assert offload.gso == (vnet.GSO_TCPV4 if version == 4 else vnet.GSO_TCPV6)
+
+
+@given(st.data())
+def test_damage_stays_visible(data: st.DataObject) -> None:
+    """A bit that changed on the way is still found wrong in the big frame, or its segment is left alone."""
+    parts = [bytearray(part) for part in datagrams(tcp(bytes(range(200)) * 5), 100)]
+    index = data.draw(st.integers(0, len(parts) - 1))
+    at = data.draw(st.integers(8 + 14, len(parts[index]) - 1))
+    parts[index][at] ^= 1 << data.draw(st.integers(0, 7))
+    if layout(parts[0]) is None:
+        return  # not taken for TCP at all: every datagram is delivered as it came
+    found = read([bytes(part) for part in parts])
+    alone = any(run.end - run.first == 1 and run.first == index for run in found.runs)
+    assert alone or any(wrong_checksums(dissect(frame)) for _, frame in frames(found))
+
+
+def test_flows_and_gaps_end_a_run() -> None:
+    one, other = datagrams(tcp(bytes(400)), 100), datagrams(tcp(bytes(400), ports=(1, 2)), 100)
+    spans = [(run.first, run.end) for run in read([*one, *other]).runs]
+    assert spans == [(0, 4), (4, 8)]
+    spans = [(run.first, run.end) for run in read([one[0], one[1], one[3]]).runs]
+    assert spans == [(0, 2), (2, 3)]
+    assert len(read([one[0], other[0], one[1], other[1]]).runs) == 4
+    assert len(read([one[1], one[0]]).runs) == 2
+
+
+def test_vnis_never_mix() -> None:
+    parts = datagrams(tcp(bytes(400)), 100)
+    strange = parts[1][:6] + bytes((parts[1][6] ^ 1,)) + parts[1][7:]
+    assert [(run.first, run.end) for run in read([parts[0], strange, *parts[2:]]).runs] == [(0, 1), (1, 2), (2, 4)]
+
+
+@pytest.mark.parametrize("flags", [0x11, 0x12, 0x14, 0x30, 0x90])
+def test_segments_with_a_message_of_their_own_stay_alone(flags: int) -> None:
+    first, second = datagrams(tcp(bytes(200)), 100)
+    odd = datagrams(tcp(bytes(100), flags=flags, sequence=1100), 100)[0]
+    assert len(read([first, odd]).runs) == 2
+    assert len(read([first, second]).runs) == 1
+
+
+def test_a_push_ends_a_run_and_is_kept() -> None:
+    first, second = datagrams(tcp(bytes(200), flags=0x18), 100)
+    third = datagrams(tcp(bytes(100), sequence=1200), 100)[0]
+    found = read([first, second, third])
+    assert [(run.first, run.end) for run in found.runs] == [(0, 2), (2, 3)]
+    assert frames(found)[0][1][47] == 0x18
+
+
+def test_identifications_count_where_fragments_are_allowed() -> None:
+    parts = [datagrams(tcp(bytes(100), sequence=1000 + 100 * i, ident=9, dont_fragment=False), 100)[0] for i in (0, 1)]
+    assert len(read(parts).runs) == 2
+    assert len(read(datagrams(tcp(bytes(200), dont_fragment=False), 100)).runs) == 1
+
+
+def test_unfinished_checksums_stay_unfinished() -> None:
+    parts = []
+    for part in datagrams(tcp(bytes(range(100)) * 3), 100):
+        packet = dissect(part[8:])
+        assert packet.ip is not None
+
+        pseudo = checksum(packet.ip.pseudo().encode(6, len(part) - 42)) ^ 0xFFFF
+        parts.append(part[:58] + pseudo.to_bytes(2, "big") + part[60:])
+    ((offload, frame),) = frames(read(parts))
+    assert (offload.flags, offload.start, offload.offset) == (vnet.NEEDS_CSUM, 34, 16)
+
+    big = bytearray(frame)
+    assert finish(memoryview(big), offload)
+    assert wrong_checksums(dissect(bytes(big))) == ()
+
+
+@given(st.binary(max_size=150))
+def test_layout_takes_anything(data: bytes) -> None:
+    shape = layout(data)
+    assert shape is None or 62 <= shape.payload <= len(data)

@@ -1,0 +1,107 @@
+"""Segmentation: whatever goes in comes out as packets that weft.wire finds right to the last bit."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.l2.user.frames import offloaded, tcp, udp
+from weft.l2.user import vnet
+from weft.l2.user.split import SEGMENTS_MAX, finish, split
+from weft.l2.user.vnet import Offload
+from weft.wire.checksum import checksum
+from weft.wire.ethernet import Tag
+from weft.wire.ipv4 import IPv4
+from weft.wire.packet import Packet, dissect
+from weft.wire.verify import wrong_checksums
+from weft.wire.vxlan import Vxlan
+
+HEADER = Vxlan(5000).encode()
+
+
+def datagrams(frame: bytes, mss: int) -> list[bytes]:
+    big, offload = offloaded(frame, mss)
+    train = split(memoryview(big), offload, HEADER)
+    assert train is not None
+    data = train.data.tobytes()
+    assert train.segments == max(1, -(-len(data) // train.size))
+    return [data[at : at + train.size] for at in range(0, len(data), train.size)]
+
+
+def packets(frame: bytes, mss: int) -> list[Packet]:
+    found = []
+    for datagram in datagrams(frame, mss):
+        header, inner = Vxlan.decode(datagram)
+        assert header.vni == 5000
+        packet = dissect(inner)
+        assert not packet.error
+        assert wrong_checksums(packet) == ()
+        found.append(packet)
+    return found
+
+
+@given(
+    payload=st.binary(min_size=1, max_size=5000),
+    mss=st.integers(10, 1448),
+    version=st.sampled_from([4, 6]),
+    flags=st.sampled_from([0x10, 0x18, 0x19, 0x90]),
+    sequence=st.integers(0, 2**32 - 1),
+    options=st.sampled_from([b"", bytes(12)]),
+    ident=st.integers(0, 65535),
+    tagged=st.booleans(),
+)
+def test_every_segment_is_right(
+    payload: bytes, mss: int, version: int, flags: int, sequence: int, options: bytes, ident: int, tagged: bool
+) -> None:
+    tags = (Tag(10),) if tagged else ()
+    frame = tcp(payload, version=version, flags=flags, sequence=sequence, options=options, tags=tags, ident=ident)
+    found = packets(frame, mss)
+    assert b"".join(packet.payload for packet in found) == payload
+    assert all(len(packet.payload) == mss for packet in found[:-1])
+    for index, packet in enumerate(found):
+        assert packet.tcp is not None
+        assert packet.tcp.seq == (sequence + index * mss) % 2**32
+        first, last = index == 0, index == len(found) - 1
+        wanted = flags & ~(0 if first else 0x80) & ~(0 if last else 0x09)
+        assert packet.tcp.flags == wanted
+        if isinstance(packet.ip, IPv4):
+            assert packet.ip.identification == (ident + index) % 65536
+
+
+def test_a_whole_64_kib_frame_is_one_train() -> None:
+    payload = bytes(range(256)) * 240
+    found = packets(tcp(payload, options=bytes(12)), 1398)
+    assert len(found) == 44
+    assert b"".join(packet.payload for packet in found) == payload
+
+
+@given(
+    frame=st.binary(max_size=200), offload=st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 200)] * 4)
+)
+def test_headers_that_lie_are_refused(frame: bytes, offload: Offload) -> None:
+    train = split(memoryview(bytearray(frame)), offload, HEADER)
+    assert train is None or train.segments <= SEGMENTS_MAX
+
+
+def test_too_many_segments_are_refused() -> None:
+    big, offload = offloaded(tcp(bytes(60000)), 1)
+    assert split(memoryview(big), offload, HEADER) is None
+
+
+@given(st.binary(max_size=200))
+def test_a_single_checksum_is_finished(payload: bytes) -> None:
+    frame = bytearray(udp(payload))
+    right = bytes(frame)
+    packet = dissect(right)
+    assert packet.ip is not None
+    pseudo = packet.ip.pseudo().encode(17, 8 + len(payload))
+
+    frame[40:42] = (checksum(pseudo) ^ 0xFFFF).to_bytes(2, "big")
+    assert finish(memoryview(frame), Offload(vnet.NEEDS_CSUM, start=34, offset=6))
+    assert bytes(frame) == right
+
+
+def test_a_checksum_outside_of_the_frame_is_refused() -> None:
+    frame = memoryview(bytearray(40))
+    assert not finish(frame, Offload(vnet.NEEDS_CSUM, start=34, offset=16))
+    assert not finish(frame, Offload(vnet.NEEDS_CSUM, start=0, offset=6))

@@ -1,0 +1,284 @@
+"""What happens to forwarding when agents, forwarders and devices come and go."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
+from tests.l2.user.frames import udp
+from tests.l2.user.stage import churned, eventually, raw, resident, sha256, stage, stream, user
+from weft.l2.user.datapath import UserDatapath
+from weft.model.network import Arp
+from weft.model.port import Attach, AttachKind
+from weft.netlink import namespace
+from weft.netlink.channel import Channel
+from weft.netlink.links import Change, Links, Peer
+from weft.netlink.namespace import socket_in
+from weft.plan.diff import diff
+from weft.plan.node import NodePlan, Observed
+from weft.plan.port import LocalPort
+from weft.wire.arp import REPLY, reply, request
+from weft.wire.ethernet import ARP, Ethernet
+from weft.wire.packet import dissect
+
+pytestmark = pytest.mark.system
+
+A4, B4 = (ips[0].split("/")[0] for ips in IPS)
+LEARNING = Overlay(learning=True, arp=Arp.FLOOD)
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+_AGENT = """
+import sys, time
+from tests.l2.l2_world import Overlay, Underlay, bring
+from tests.l2.user.stage import user
+world = Underlay(sys.argv[1], (sys.argv[1] + "h1", sys.argv[1] + "h2"))
+bring(user(world, 0), Overlay().plan(world, 0))
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_forwarding_goes_on_when_the_agent_is_killed(underlay: Underlay) -> None:
+    for name in "ab":
+        underlay.namespace(name)
+    bring(underlay.datapath(1), Overlay().plan(underlay, 1))
+    paths = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    agent = subprocess.Popen(
+        [sys.executable, "-c", _AGENT, underlay.prefix],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": paths},
+        cwd=REPOSITORY,
+    )
+    successor = user(underlay, 0)
+    try:
+        assert agent.stdout is not None
+        assert agent.stdout.readline() == b"ready\n"
+        forwarder = successor.pid
+        agent.kill()
+        agent.wait()
+        assert reaches(underlay, B4)
+        assert diff(Overlay().plan(underlay, 0), successor.observe()) == []
+        assert successor.pid == forwarder is not None
+    finally:
+        agent.kill()
+        agent.wait()
+        agent.stdout.close()  # type: ignore[union-attr]
+        successor.stop()
+        successor.close()
+
+
+def test_a_dead_forwarder_is_told_and_replaced(underlay: Underlay) -> None:
+    with stage(underlay, Overlay()) as (mine, _):
+        assert isinstance(mine, UserDatapath)
+        fd = mine.events_fd()
+        assert fd is not None
+        assert mine.events() == []
+        first = mine.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        assert select.select([fd], [], [], 5)[0]
+        assert [event.what for event in mine.events()] == ["the forwarder ended"]
+        assert mine.observe() == Observed()
+        assert bring(mine, Overlay().plan(underlay, 0))  # type: ignore[arg-type]
+        assert reaches(underlay, B4)
+        assert mine.pid != first
+        assert select.select([fd], [], [], 0)[0] == []
+
+
+def test_applying_twice_does_nothing_and_cleanup_leaves_nothing(underlay: Underlay) -> None:
+    with stage(underlay, Overlay()) as (mine, _):
+        assert isinstance(mine, UserDatapath)
+        assert bring(mine, Overlay().plan(underlay, 0)) == []  # type: ignore[arg-type]
+        bring(mine, NodePlan("h1"))  # type: ignore[arg-type]
+        assert mine.observe() == Observed()
+        assert Links(Channel(namespace=f"{underlay.prefix}a")).get("eth0") is None
+        assert mine.pid is not None
+        mine.close()
+        left = user(underlay, 0)
+        assert eventually(lambda: left.pid is None, 20)  # nothing to do, nobody there: it ended by itself
+        left.close()
+
+
+def test_drift_is_seen_and_mended(underlay: Underlay) -> None:
+    with stage(underlay, Overlay()) as (mine, _):
+        inside = f"{underlay.prefix}a"
+        ip(inside, "ip", "address", "delete", IPS[0][0], "dev", "eth0")
+        ip(inside, "ip", "link", "set", "eth0", "down")
+        assert sorted(mine.observe().flaws["a"])[:2] == ["eth0 is down", f"eth0 lacks {IPS[0][0]}"]
+        bring(mine, Overlay().plan(underlay, 0))  # type: ignore[arg-type]
+        assert reaches(underlay, B4)
+        fd = mine.events_fd()
+        assert fd is not None
+        ip(inside, "ip", "link", "delete", "eth0")
+        assert select.select([fd], [], [], 5)[0]
+        assert [event.segment for event in mine.events()] == [BLUE]
+        bring(mine, Overlay().plan(underlay, 0))  # type: ignore[arg-type]
+        assert reaches(underlay, B4)
+
+
+def test_an_mtu_changes_in_place(underlay: Underlay) -> None:
+    with stage(underlay, Overlay()) as (mine, other):
+        small = Overlay(mtu=1300)
+        for host, path in enumerate((mine, other)):
+            bring(path, small.plan(underlay, host))  # type: ignore[arg-type]
+        data = os.urandom(1 << 20)
+        assert stream(f"{underlay.prefix}a", f"{underlay.prefix}b", B4, data) == sha256(data)
+
+
+def test_a_forwarder_ends_with_its_host(underlay: Underlay) -> None:
+    with stage(underlay, Overlay()) as (mine, _):
+        assert isinstance(mine, UserDatapath)
+        pid = mine.pid
+        assert pid is not None
+        namespace.delete(underlay.hosts[0])
+        assert mine._started is not None
+        assert mine._started.wait(10) == 0
+
+
+def test_an_interface_is_read_and_released(underlay: Underlay) -> None:
+    """A device of the host as a port: frames of 64 KiB pass it too, VLAN tags stay."""
+    with stage(underlay, LEARNING) as (mine, _):
+        inside, host = underlay.namespace("c"), underlay.hosts[0]
+        with namespace.opened(inside) as fd:
+            change = Change(name="tenant", kind="veth", mac="02:00:00:00:00:c0", mtu=1430, quiet=True)
+            Links(Channel(namespace=host)).create(change, Peer("eth0", "02:00:00:00:00:0c", 1430, fd))
+        ip(host, "ip", "link", "set", "tenant", "up", "alias", "somebody's")
+        ip(inside, "ip", "link", "set", "eth0", "up")
+        ip(inside, "ip", "address", "add", "10.1.1.13/24", "dev", "eth0")
+        wanted = LEARNING.plan(underlay, 0)
+        attach = Attach(kind=AttachKind.INTERFACE, target="tenant")
+        port = LocalPort("c", BLUE, attach, "02:00:00:00:00:0c", ("10.1.1.13/24",), 1430)
+        bring(mine, NodePlan(wanted.node, wanted.segments, wanted.tables, wanted.ports | {"c": port}))  # type: ignore[arg-type]
+        assert reaches(underlay, B4, source="c")
+        assert reaches(underlay, A4, source="c")
+        data = os.urandom(4 << 20)
+        assert stream(inside, f"{underlay.prefix}b", B4, data) == sha256(data)
+        assert stream(f"{underlay.prefix}b", inside, "10.1.1.13", data) == sha256(data)
+        assert stream(f"{underlay.prefix}a", inside, "10.1.1.13", data) == sha256(data)
+        with socket_in(f"{underlay.prefix}b", 2, 2) as listener, socket_in(inside, 2, 2) as out:
+            listener.settimeout(5)
+            listener.bind((B4, 7000))
+            out.setsockopt(17, 103, 1000)  # UDP_SEGMENT: one frame of the port is ten datagrams
+            out.sendto(data[:10000], (B4, 7000))
+            assert b"".join(listener.recv(2000) for _ in range(10)) == data[:10000]
+        bring(mine, wanted)  # type: ignore[arg-type]
+        link = Links(Channel(namespace=host)).get("tenant")
+        assert link is not None
+        assert link.alias == "somebody's"
+
+
+def test_a_virtual_machine_opens_its_tap(underlay: Underlay) -> None:
+    with stage(underlay, LEARNING) as (mine, _):
+        wanted, host = LEARNING.plan(underlay, 0), underlay.hosts[0]
+        attach = Attach(kind=AttachKind.TAP, target="vm0")
+        port = LocalPort("vm", BLUE, attach, "02:00:00:00:00:0d", ("10.1.1.14/24",), 1430)
+        bring(mine, NodePlan(wanted.node, wanted.segments, wanted.tables, wanted.ports | {"vm": port}))  # type: ignore[arg-type]
+        with namespace.entered(host):
+            machine = os.open("/dev/net/tun", os.O_RDWR)
+            fcntl.ioctl(machine, 0x400454CA, struct.pack("16sH22x", b"vm0", 0x1002))  # TUNSETIFF: TAP, no header
+        try:
+            frame = request(port.mac, "10.1.1.14", B4).encode()
+            answer = None
+            for _ in range(10):  # asked again as a machine would: a frame may go by before the port forwards
+                os.write(machine, Ethernet("ff:ff:ff:ff:ff:ff", port.mac, ARP).encode(frame))
+                while answer is None and select.select([machine], [], [], 0.5)[0]:
+                    packet = dissect(os.read(machine, 2000))
+                    answer = packet.arp if packet.arp and packet.arp.operation == REPLY else None
+                if answer:
+                    break
+            assert answer == reply(request(port.mac, "10.1.1.14", B4), MACS[1])
+        finally:
+            os.close(machine)
+        bring(mine, wanted)  # type: ignore[arg-type]
+        assert Links(Channel(namespace=host)).get("vm0") is None
+
+
+def test_without_tap_devices_a_veth_pair_serves(underlay: Underlay) -> None:
+    """As where /dev/net/tun may not be opened: the forwarder is started with none in sight."""
+    for name in "ab":
+        underlay.namespace(name)
+    bring(underlay.datapath(1), Overlay().plan(underlay, 1))
+    paths = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    script = 'mount -t tmpfs none /dev/net && exec "$0" -c "$@"'
+    agent = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", script, sys.executable, _AGENT, underlay.prefix],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": paths},
+        cwd=REPOSITORY,
+    )
+    mine = user(underlay, 0)
+    try:
+        assert agent.stdout is not None
+        assert agent.stdout.readline() == b"ready\n"
+        link = Links(Channel(namespace=f"{underlay.prefix}a")).get("eth0")
+        assert link is not None
+        assert link.kind == "veth"
+        assert reaches(underlay, B4)
+        data = os.urandom(4 << 20)
+        a, b = f"{underlay.prefix}a", f"{underlay.prefix}b"
+        assert stream(a, b, B4, data) == sha256(data)
+        assert stream(b, a, A4, data) == sha256(data)
+        bring(mine, NodePlan("h1"))  # type: ignore[arg-type]
+        assert Links(Channel(namespace=underlay.hosts[0])).get("wp-a") is None
+    finally:
+        agent.kill()
+        agent.wait()
+        agent.stdout.close()  # type: ignore[union-attr]
+        mine.stop()
+        mine.close()
+
+
+def test_soak(underlay: Underlay) -> None:
+    """Checksummed transfers under a churn of MACs and restarts of the peer: no wrong byte, no crash, no leak."""
+    with stage(underlay, LEARNING, "uu") as (mine, other):
+        assert isinstance(mine, UserDatapath)
+        a, b = f"{underlay.prefix}a", f"{underlay.prefix}b"
+        stopping = threading.Event()
+
+        def churn() -> None:
+            number = 0
+            frame = udp(b"churn", src=MACS[0], dst="ff:ff:ff:ff:ff:ff")
+            while not stopping.is_set():
+                for _ in range(50):
+                    number += 1
+                    raw(a, "eth0", churned(frame, number))
+                time.sleep(0.01)
+
+        data = os.urandom(8 << 20)
+        assert stream(a, b, B4, data) == sha256(data)
+        pid = mine.pid
+        assert pid is not None
+        before = resident(pid)
+        churner = threading.Thread(target=churn, daemon=True)
+        churner.start()
+        try:
+            for turn in range(6):
+                assert stream(a, b, B4, data) == sha256(data)
+                assert stream(b, a, A4, data) == sha256(data)
+                if turn == 3:
+                    assert isinstance(other, UserDatapath)
+                    other.stop()
+                    bring(other, LEARNING.plan(underlay, 1))  # type: ignore[arg-type]
+        finally:
+            stopping.set()
+            churner.join()
+        assert mine.pid == pid
+        frame = udp(b"churn", src=MACS[0], dst="ff:ff:ff:ff:ff:ff")
+        deadline = time.monotonic() + 10
+        number = 1_000_000
+        while len(other.observe().learned[BLUE].fdb) <= 20:  # the restarted one learns anew
+            assert time.monotonic() < deadline
+            number += 1
+            raw(a, "eth0", churned(frame, number))
+        assert resident(pid) - before < 64 << 20

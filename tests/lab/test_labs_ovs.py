@@ -1,0 +1,43 @@
+"""The labs of scenarios 2 and 3, and two with routers, with `datapath: ovs` on every node: the same steps hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.lab.test_labs import assert_tshark_agrees
+from weft.lab import lab
+from weft.model.file import Document, parse
+
+pytestmark = pytest.mark.system
+
+NAMES = (
+    "02-ingress-replication",
+    "02b-control-plane",
+    "02c-ipv6-underlay",
+    "03-routed-underlay",
+    "03b-narrow-underlay",
+    "04b-centralized-control-plane",
+    "07b-distributed-asymmetric",
+)
+LABS = [REPOSITORY / "labs" / f"{name}.yaml" for name in NAMES]
+_NODE = re.compile(r'\{vtep: ("?)([0-9a-f.:]+)\1\}')
+
+
+def on_ovs(path: Path) -> Document:
+    """The lab with all its nodes on Open vSwitch, which floods to a list where others flood to a group."""
+    text = _NODE.sub(r'{vtep: "\2", datapath: ovs}', path.read_text())
+    text = text.replace(', flood: {group: "ff05::6000"}', "").replace("vtep1>ff05::6000", "vtep1>vtep3")
+    assert text.count("datapath: ovs") == text.count("{vtep:")
+    return parse({str(path): text})
+
+
+@pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
+def test_a_lab_holds_on_ovs_and_tshark_agrees(path: Path, tmp_path: Path) -> None:
+    tested = lab.test(on_ovs(path), name=f"o-{path.stem}"[:40], pcap=tmp_path)
+    assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []
+    for capture in sorted(tmp_path.rglob("*.pcapng")):
+        assert_tshark_agrees(capture)

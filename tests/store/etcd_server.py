@@ -1,0 +1,122 @@
+"""Debian's etcd, run for real: members on loopback ports of their own, their data below the test's directory."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+START = 20.0
+"""Seconds a member has to answer."""
+
+
+_ports = itertools.count(20_000 + os.getpid() % 9_000)
+
+
+def free_port() -> int:
+    """A port below those that the kernel gives to clients, so that nobody takes it before etcd listens there."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = 20_000 + next(_ports) % 12_000
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+@dataclass
+class Member:
+    """One etcd process; elections and heartbeats are quick, so that leases can be short."""
+
+    root: Path
+    name: str = "m0"
+    cluster: str = ""
+    options: tuple[str, ...] = ()
+    client_scheme: str = "http"
+    port: int = field(default_factory=free_port)
+    peer_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"etcd://{self.endpoint}"
+
+    @property
+    def peer(self) -> str:
+        return f"{self.name}=http://127.0.0.1:{self.peer_port}"
+
+    @property
+    def data(self) -> Path:
+        return self.root / f"{self.name}.etcd"
+
+    def start(self) -> None:
+        client = f"{self.client_scheme}://{self.endpoint}"
+        peer = f"http://127.0.0.1:{self.peer_port}"
+        with (self.root / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["etcd", "--name", self.name, "--data-dir", str(self.data), "--listen-client-urls", client,
+                 "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                 "--initial-cluster", self.cluster or self.peer, "--heartbeat-interval", "50",
+                 "--election-timeout", "500", "--log-outputs", "stderr", "--unsafe-no-fsync", *self.options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.root,
+            )  # fmt: skip
+
+    def wait_ready(self) -> None:
+        """Until it says that it serves clients."""
+        deadline = time.monotonic() + START
+        log = self.root / f"{self.name}.log"
+        while not _serves(self.port):
+            assert self.process is not None
+            assert self.process.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def etcdctl(self, *arguments: str) -> str:
+        run = subprocess.run(
+            ["etcdctl", "--endpoints", f"{self.client_scheme}://{self.endpoint}", *arguments],
+            env={"PATH": os.environ["PATH"], "ETCDCTL_API": "3"}, capture_output=True, text=True, timeout=30,
+            cwd=self.root, check=False,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+
+def started(root: Path, *options: str, name: str = "m0") -> Member:
+    """A cluster of one."""
+    member = Member(root, name, options=options)
+    member.start()
+    member.wait_ready()
+    return member
+
+
+def _serves(port: int) -> bool:
+    """Whether its health page says that it has a leader. A TLS port answers plain text with an error: that will do."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        return answer.status == 400 or b"true" in answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        return isinstance(error, http.client.BadStatusLine)
+    finally:
+        connection.close()

@@ -1,0 +1,209 @@
+"""tshark as a second judge: its decode and ours, field by field.
+
+Both decodes are flattened to a list of (protocol, fields) from the outside in. The judge is tshark's PDML.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+
+from weft.wire import nd
+from weft.wire.ipv4 import IPv4
+from weft.wire.packet import Packet
+from weft.wire.verify import wrong_checksums
+
+Layers = list[tuple[str, dict[str, str]]]
+
+# What is compared, by tshark's names. Numbers are compared as numbers, so hex and decimal are one.
+FIELDS = {
+    "eth": ("dst", "src", "type"),
+    "vlan": ("id", "priority", "dei", "etype"),
+    "arp": ("opcode", "src.hw_mac", "src.proto_ipv4", "dst.hw_mac", "dst.proto_ipv4"),
+    "ip": ("src", "dst", "ttl", "len", "proto", "id", "flags.df", "flags.mf", "checksum", "dsfield", "checksum.status"),
+    "ipv6": ("src", "dst", "hlim", "plen", "nxt", "flow", "tclass"),
+    "udp": ("srcport", "dstport", "length", "checksum", "checksum.status"),
+    "tcp": ("srcport", "dstport", "seq_raw", "ack_raw", "flags", "window_size_value", "checksum", "checksum.status"),
+    "vxlan": ("flags", "vni"),
+    "icmp": ("type", "code", "ident", "seq", "mtu", "checksum", "checksum.status"),
+    "icmpv6": (
+        *("type", "code", "echo.identifier", "echo.sequence_number", "mtu", "checksum", "checksum.status"),
+        *("nd.ns.target_address", "nd.na.target_address", "nd.na.flag.r", "nd.na.flag.s", "nd.na.flag.o"),
+        *("nd.ra.router_lifetime", "nd.ra.reachable_time", "nd.ra.retrans_timer", "opt.linkaddr"),
+    ),
+    "igmp": ("type", "checksum", "checksum.status"),
+}
+
+
+def judged(path: Path) -> list[Layers]:
+    """tshark's decode of each packet in a file."""
+    options = [f"{name}.check_checksum:TRUE" for name in ("ip", "udp", "tcp")]
+    command = ["tshark", "-n", "-r", str(path), "-T", "pdml", "-d", "udp.port==8472,vxlan"]
+    for each in options:
+        command += ["-o", each]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return [list(_judged_layers(packet)) for packet in ElementTree.fromstring(done.stdout).iter("packet")]
+
+
+def _judged_layers(packet: ElementTree.Element) -> Iterator[tuple[str, dict[str, str]]]:
+    for proto in packet.findall("proto"):
+        name = proto.get("name", "")
+        if name not in FIELDS:
+            continue
+        found: dict[str, str] = {}
+        for field in _own_fields(proto):
+            key = field.get("name", "").removeprefix(f"{name}.")
+            if key in FIELDS[name]:
+                found.setdefault(key, field.get("show", ""))
+        yield name, found
+
+
+def _own_fields(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """Fields of a protocol, without those of the packet that it quotes."""
+    for child in element:
+        if child.tag == "field":
+            yield child
+            yield from _own_fields(child)
+
+
+def ours(packet: Packet) -> Layers:
+    """Our decode, under tshark's names."""
+    layers: Layers = []
+    wrong = wrong_checksums(packet)
+
+    def add(name: str, **fields: object) -> None:
+        shown = {key.replace("__", "."): value for key, value in fields.items() if value is not None}
+        layers.append(
+            (name, {key: str(int(value) if isinstance(value, bool) else value) for key, value in shown.items()})
+        )
+
+    def status(layer: str, checksum: int) -> int:
+        """tshark's: 0 bad, 1 good, 3 not present."""
+        return 0 if layer in wrong else 1 if checksum or layer != "udp" else 3
+
+    if ethernet := packet.ethernet:
+        types = [*(tag.tpid for tag in ethernet.tags), ethernet.ethertype]
+        add("eth", dst=ethernet.dst, src=ethernet.src, type=types[0])
+        for tag, following in zip(ethernet.tags, types[1:], strict=True):
+            add("vlan", id=tag.vid, priority=tag.pcp, dei=tag.dei, etype=following)
+    if each := packet.arp:
+        add(
+            *("arp",),
+            opcode=each.operation,
+            src__hw_mac=each.sender_mac,
+            src__proto_ipv4=each.sender_ip,
+            dst__hw_mac=each.target_mac,
+            dst__proto_ipv4=each.target_ip,
+        )
+    if isinstance(packet.ip, IPv4):
+        add(
+            *("ip",),
+            src=packet.ip.src,
+            dst=packet.ip.dst,
+            ttl=packet.ip.ttl,
+            len=packet.ip.length,
+            proto=packet.ip.protocol,
+            id=packet.ip.identification,
+            flags__df=packet.ip.dont_fragment,
+            flags__mf=packet.ip.more_fragments,
+            checksum=packet.ip.checksum,
+            dsfield=packet.ip.tos,
+            checksum__status=status("ipv4", 1),
+        )
+    elif packet.ip:
+        add(
+            *("ipv6",),
+            src=packet.ip.src,
+            dst=packet.ip.dst,
+            hlim=packet.ip.hop_limit,
+            plen=packet.ip.length,
+            nxt=packet.ip.next_header,
+            flow=packet.ip.flow_label,
+            tclass=packet.ip.traffic_class,
+        )
+    if udp := packet.udp:
+        add(
+            *("udp",),
+            srcport=udp.src_port,
+            dstport=udp.dst_port,
+            length=udp.length,
+            checksum=udp.checksum,
+            checksum__status=status("udp", udp.checksum),
+        )
+    if tcp := packet.tcp:
+        add(
+            *("tcp",),
+            srcport=tcp.src_port,
+            dstport=tcp.dst_port,
+            seq_raw=tcp.seq,
+            ack_raw=tcp.ack,
+            flags=tcp.flags,
+            window_size_value=tcp.window,
+            checksum=tcp.checksum,
+            checksum__status=status("tcp", 1),
+        )
+    if icmp := packet.icmp:
+        echo = icmp.type in (0, 8)
+        add(
+            *("icmp",),
+            type=icmp.type,
+            code=icmp.code,
+            ident=icmp.ident if echo else None,
+            seq=icmp.seq if echo else None,
+            mtu=icmp.mtu or None,
+            checksum=icmp.checksum,
+            checksum__status=status("icmp", 1),
+        )
+    if packet.icmpv6:
+        _add_icmpv6(packet, add, status("icmpv6", 1))
+    if igmp := packet.igmp:
+        add("igmp", type=igmp.type, checksum=igmp.checksum, checksum__status=status("igmp", 1))
+    if packet.vxlan:
+        # tshark shows flags and the reserved bits that Group Policy uses as 16 bits.
+        add("vxlan", flags=packet.vxlan.flags << 8 | packet.vxlan.reserved >> 24, vni=packet.vxlan.vni)
+    if packet.inner and packet.inner.ethernet:
+        layers += ours(packet.inner)
+    return layers
+
+
+def _add_icmpv6(packet: Packet, add, status: int) -> None:  # type: ignore[no-untyped-def]
+    header, message = packet.icmpv6, packet.nd
+    assert header
+    echo = header.type in (128, 129)
+    solicitation = message if isinstance(message, nd.NeighborSolicitation) else None
+    advertisement = message if isinstance(message, nd.NeighborAdvertisement) else None
+    router = message if isinstance(message, nd.RouterAdvertisement) else None
+    add(
+        *("icmpv6",),
+        type=header.type,
+        code=header.code,
+        checksum=header.checksum,
+        checksum__status=status,
+        echo__identifier=header.ident if echo else None,
+        echo__sequence_number=header.seq if echo else None,
+        mtu=header.mtu or None,
+        opt__linkaddr=(message.source_link or message.target_link) if message else None,
+        nd__ns__target_address=solicitation and solicitation.target,
+        nd__na__target_address=advertisement and advertisement.target,
+        nd__na__flag__r=advertisement and advertisement.router,
+        nd__na__flag__s=advertisement and advertisement.solicited,
+        nd__na__flag__o=advertisement and advertisement.override,
+        nd__ra__router_lifetime=router and router.lifetime,
+        nd__ra__reachable_time=router and router.reachable,
+        nd__ra__retrans_timer=router and router.retransmit,
+    )
+
+
+def comparable(layers: Layers) -> Layers:
+    return [(name, {key: _number(value) for key, value in sorted(fields.items())}) for name, fields in layers]
+
+
+def _number(text: str) -> str:
+    if text in ("True", "False"):
+        return str(int(text == "True"))
+    try:
+        return str(int(text, 16 if text.startswith("0x") else 10))
+    except ValueError:
+        return text
