@@ -1,6 +1,7 @@
 """Notifications out of routers' namespaces: a route, rule, address, link or static neighbor was changed.
 
-What the kernel resolves by itself, and routes of others, are no events.
+What the kernel resolves by itself, and routes of others, are no events; of what it resolves nothing reaches the buffer.
+Nor are our own rows: a neighbor's notification names the socket that caused it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import errno
 import select
 import struct
+import sys
 from collections.abc import Mapping
 
 from weft.l3.inside import Inside
@@ -17,6 +19,7 @@ from weft.netlink import route as r
 from weft.netlink import routing as rules
 from weft.netlink.addresses import RTM_DELADDR, RTM_NEWADDR, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 from weft.netlink.channel import Channel
+from weft.netlink.filter import ALL, AT_LEAST, GREATER, LOAD_BYTE, RETURN, SET, Program, attach
 from weft.netlink.links import RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK
 
 _GROUPS = (
@@ -42,6 +45,17 @@ _WHAT = {
     rules.RTM_DELRULE: "rule gone",
 }
 _STATIC = n.NUD_NOARP | n.NUD_PERMANENT
+_TYPE, _STATE = (4, 24) if sys.byteorder == "little" else (5, 25)  # octets of nlmsg_type and ndm_state that count
+# Of neighbor messages those about static rows, and all others
+_NO_RESOLVING: Program = (
+    (LOAD_BYTE, 0, 0, _TYPE),
+    (AT_LEAST, 0, 3, n.RTM_NEWNEIGH),
+    (GREATER, 2, 0, n.RTM_GETNEIGH),
+    (LOAD_BYTE, 0, 0, _STATE),
+    (SET, 0, 1, _STATIC),
+    (RETURN, 0, 0, ALL),
+    (RETURN, 0, 0, 0),
+)
 
 
 class Events:
@@ -50,6 +64,7 @@ class Events:
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._channels: dict[str, tuple[tuple[int, int] | None, Channel]] = {}
+        self._writers: dict[str, int] = {}  # the port id of the socket that writes our rows
 
     def fileno(self) -> int:
         return self._poll.fileno()
@@ -67,21 +82,25 @@ class Events:
                 del self._channels[name]
         for name, inside in routers.items():
             if name not in self._channels:
-                channel = Channel(namespace=inside.name, groups=_GROUPS)
+                channel = Channel(namespace=inside.name)
+                attach(channel.socket, _NO_RESOLVING)
+                for group in _GROUPS:
+                    channel.join(group)
                 channel.socket.setblocking(False)
                 self._channels[name] = inside.identity, channel
+                self._writers[name] = inside.bulk.port
                 self._poll.register(channel, select.EPOLLIN)
 
     def read(self) -> list[str]:
         """What has come since the last call, each thing once; never blocks."""
         found: dict[str, None] = {}
         for name, (_, channel) in self._channels.items():
-            for what in _read(channel):
+            for what in _read(channel, self._writers[name]):
                 found[f"router {name}: {what}"] = None
         return list(found)
 
 
-def _read(channel: Channel) -> list[str]:
+def _read(channel: Channel, writer: int) -> list[str]:
     found: list[str] = []
     while True:
         try:
@@ -93,12 +112,13 @@ def _read(channel: Channel) -> list[str]:
                 raise
             found.append("notifications were lost")
             continue
-        found += [_WHAT[kind] for kind, _, _, body in m.messages(datagram) if kind in _WHAT and _counts(kind, body)]
+        told = m.notifications(datagram)
+        found += [_WHAT[kind] for kind, cause, body in told if kind in _WHAT and _counts(kind, cause, body, writer)]
 
 
-def _counts(kind: int, body: bytes) -> bool:
+def _counts(kind: int, cause: int, body: bytes, writer: int) -> bool:
     if kind in (n.RTM_NEWNEIGH, n.RTM_DELNEIGH):
-        return bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
+        return cause != writer and bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
     if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
         return body[5] == r.PROTOCOL
     return True

@@ -28,3 +28,8 @@ class Segment:
     arp: Arp
     group: str | None = None
     anycast: tuple[str, ...] = ()
+
+    @property
+    def relayed(self) -> bool:
+        """ARP that tunnels bring reaches nobody but who punts it (weft.wire.relay); only routers' frames enter them."""
+        return self.learning and self.arp is Arp.PROXY
