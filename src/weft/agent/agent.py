@@ -244,7 +244,7 @@ class Agent:
         self.plan = recompile(self.plan, self.feed.world, dirty, kept.networks.keys(), kept.routers.keys())
         observed = self._observed or self.datapath.observe()
         if dirty:
-            self.relays.declared(self.plan)
+            self.relays.declared(self.plan, self.feed.world)
             self.relays.adopt(observed)
         self.plan = self.relays.into(self.plan)
         wanted = hold(self.plan, observed, kept) if self.feed.applied else as_it_is(self.node, observed)
@@ -275,6 +275,7 @@ class Agent:
     def _learn(self, dirty: set[str]) -> None:
         if dirty:
             self.learner.declared()
+            self.relays.plugged(self.plan)
         else:
             self.learner.hear()  # an observation tells who is there
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import structlog
 
+from weft.compile.world import World
 from weft.l2.datapath import Datapath, Heard, Punted, Sought, ToPorts, ToTunnels
 from weft.model.address import ip_to_words, is_ipv6, mac_to_int
 from weft.model.errors import WeftError
@@ -64,6 +65,7 @@ class Relays:
         self._node, self._datapath, self._wake, self._now = node, datapath, wake, now
         self._segments: dict[SegmentKey, _Segment] = {}
         self._adopted: set[RouterDevice] = set()
+        self._plugged: set[str] = set()
         self._due = asyncio.Event()
         self._told, self._dropped = -_QUIET, 0
 
@@ -73,8 +75,8 @@ class Relays:
 
     # The plan
 
-    def declared(self, plan: NodePlan) -> None:
-        """The plan was compiled anew."""
+    def declared(self, plan: NodePlan, world: World) -> None:
+        """The plan was compiled anew from this world."""
         wanted = {key: segment for key, segment in plan.segments.items() if segment.relayed}
         self._segments = {key: there for key, there in self._segments.items() if key in wanted}
         for key, segment in wanted.items():
@@ -87,7 +89,8 @@ class Relays:
                 if irb.segment == key and irb.relayed
             }
             hosts = {name for name, port in plan.ports.items() if port.segment == key and "/" not in name}
-            there.machine.declare((_gateway(device.router, irb) for device, irb in irbs.items()), hosts)
+            vteps = {member.vtep for member in world.members(segment.network)} - {segment.vtep}
+            there.machine.declare((_gateway(device.router, irb) for device, irb in irbs.items()), hosts, vteps)
             there.devices = {device: _others(device, irbs) for device in irbs}
         self._adopted &= {device for there in self._segments.values() for device in there.devices}
 
@@ -108,6 +111,15 @@ class Relays:
                 there.machine.adopt(facts, self._now())
                 there.rows |= {ip: _row(ip, fact.mac) for ip, fact in there.machine.facts}
                 self._due.set()
+
+    def plugged(self, plan: NodePlan) -> None:
+        """The ports of the plan stand: those that are new may have come from another node."""
+        new = {name: port for name, port in plan.ports.items() if port.segment in self._segments}
+        for name in new.keys() - self._plugged:
+            machine = self._segments[new[name].segment].machine
+            for address in new[name].addresses:
+                self._send(new[name].segment, machine.expected(name, address.partition("/")[0]))
+        self._plugged = set(new)
 
     def into(self, plan: NodePlan) -> NodePlan:
         """The plan with all that is known in it."""

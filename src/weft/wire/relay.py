@@ -32,7 +32,7 @@ from weft.wire.arp import Arp
 from weft.wire.bucket import Bucket
 from weft.wire.errors import WireError
 from weft.wire.ethernet import Ethernet
-from weft.wire.relay_facts import Fact, Facts, Limits
+from weft.wire.relay_facts import UNKNOWN, Fact, Facts, Limits
 
 HOLD = 5.0  # seconds in which an address is asked for once
 FRESH = 5.0  # seconds for which a host that spoke need not be asked again
@@ -41,7 +41,6 @@ _PORT = (1000.0, 100.0)  # frames read and questions relayed in a second, of one
 _PEER = (4000.0, 400.0)  # the same of one VTEP or router, which speak for many hosts
 _BURST = 2.0  # seconds' worth of them at once
 _VERIFY = 100  # facts asked for in one tick
-_SOURCES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +85,15 @@ class Relay:
         self._subnets: tuple[ipaddress.IPv4Network, ...] = ()
         self._asked: dict[str, _Question] = {}  # in the order of `until`
         self._ports: frozenset[str] = frozenset()
+        self._vteps: frozenset[str] = frozenset()
         self._frames: dict[str, Bucket] = {}  # by source
         self._asks: dict[str, Bucket] = {}
 
-    def declare(self, gateways: Iterable[Gateway], ports: Collection[str]) -> None:
-        """The IRBs and the hosts' ports that are here now; what was learned of others is forgotten."""
+    def declare(self, gateways: Iterable[Gateway], ports: Collection[str], vteps: Collection[str]) -> None:
+        """The IRBs and hosts' ports that are here now, and the other VTEPs.
+
+        What was learned of others is forgotten, and they are not listened to.
+        """
         self._gateways = {gateway.name: gateway for gateway in gateways}
         self._main = next((gateway for gateway in self._gateways.values() if gateway.distributed), None)
         stated = [
@@ -101,17 +104,18 @@ class Relay:
         self._own = {str(address.ip): gateway for address, gateway in stated}
         self._macs = frozenset(gateway.mac for gateway in self._gateways.values())
         self._subnets = tuple({address.network: None for address, _ in stated})
-        self._ports = frozenset(ports)
-        self.facts.keep(self._ports)
+        self._ports, self._vteps = frozenset(ports), frozenset(vteps)
+        self.facts.keep(self._ports, self._vteps)
         for ip in [ip for ip, _ in self.facts if not self._holds(ip)]:
             self.facts.forget(ip)
-        for buckets in (self._frames, self._asks):
-            for name in [name for name in buckets if name not in ports and name not in self._gateways]:
-                del buckets[name]
+        known = {"", *self._ports, *self._vteps, *self._gateways}
+        self._frames = {name: bucket for name, bucket in self._frames.items() if name in known}
+        self._asks = {name: bucket for name, bucket in self._asks.items() if name in known}
 
     def adopt(self, rows: Mapping[str, Fact], now: float) -> None:
         """What an earlier relay has left in the routers' tables."""
-        self.facts.adopt({ip: fact for ip, fact in rows.items() if self._holds(ip)}, now)
+        there = {"", *self._vteps}
+        self.facts.adopt({ip: fact for ip, fact in rows.items() if self._holds(ip) and fact.vtep in there}, now)
 
     # In
 
@@ -137,7 +141,7 @@ class Relay:
 
     def from_tunnel(self, vtep: str, frame: bytes, now: float) -> list[Send]:
         """A frame that came through a tunnel; `vtep` "" where nobody knows from which one."""
-        spoken = self._read(vtep or "tunnels", frame, now)
+        spoken = self._read(vtep, frame, now) if not vtep or vtep in self._vteps else None
         if spoken is None:
             return []
         dst, said = spoken
@@ -147,10 +151,10 @@ class Relay:
             return []
         sends: list[Send] = []
         if said.sender_ip not in self._own:  # the other gateways' address is ours too: it is known by this one
-            sends = self._learn(said.sender_ip, Fact(said.sender_mac, vtep=vtep or "?"), now)
+            sends = self._learn(said.sender_ip, Fact(said.sender_mac, vtep=vtep or UNKNOWN), now)
         if said.operation != arp.REQUEST or said.gratuitous:
             return sends
-        return [*sends, *self._asked_for(vtep or "tunnels", dst, said, now)]
+        return [*sends, *self._asked_for(vtep, dst, said, now)]
 
     def sought(self, name: str, ip: str, now: float) -> list[Send]:
         """The router behind an IRB has packets for an address, and no neighbor."""
@@ -159,6 +163,14 @@ class Relay:
             return []
         question = self._question(ip, name, now)
         return self._ask(question, gateway, self._address(gateway, ip), ip, ports=True, tunnels=True)
+
+    def expected(self, port: str, ip: str) -> list[Send]:
+        """A port that is new here is said to have an address: if it was behind another node, the port is asked."""
+        fact, asks = self.facts.get(ip), self._main
+        if asks is None or fact is None or not fact.vtep:
+            return []
+        body = arp.request(asks.mac, self._address(asks, ip), ip).encode()
+        return [Send(Ethernet(BROADCAST, asks.mac, ethernet.ARP).encode(body), port=port)]
 
     def tick(self, now: float) -> list[Send]:
         """What is due: facts that nobody has confirmed for long."""
@@ -276,7 +288,7 @@ class Relay:
         return header.dst, said
 
     def _bucket(self, buckets: dict[str, Bucket], source: str) -> Bucket:
-        if source not in buckets and len(buckets) >= _SOURCES:
+        if source not in self._ports and source not in self._vteps and source not in self._gateways:
             source = ""
         if source not in buckets:
             rates = _PORT if source in self._ports else _PEER

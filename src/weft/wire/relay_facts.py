@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+UNKNOWN = "?"  # the VTEP of what came through some tunnel
 TRIES = 3  # questions before a fact is forgotten
 _DOUBT = 0.75  # of the age: when the first of them goes out
 _SOON = 5.0  # seconds until the first fact that was taken over is asked for
@@ -100,9 +101,10 @@ class Facts:
             self._count(entry.fact, -1)
             self.changed[ip] = None
 
-    def keep(self, ports: Collection[str]) -> None:
-        """Forgets what was behind local ports that are gone."""
-        for ip in [ip for ip, fact in self if fact.port and fact.port not in ports]:
+    def keep(self, ports: Collection[str], vteps: Collection[str]) -> None:
+        """Forgets what was behind local ports and VTEPs that are gone."""
+        there = {"", UNKNOWN, *ports, *vteps}
+        for ip in [ip for ip, fact in self if fact.port not in there or fact.vtep not in there]:
             self.forget(ip)
 
     def taken(self) -> dict[str, Fact | None]:
