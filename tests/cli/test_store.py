@@ -100,7 +100,10 @@ def test_other_clusters_stay_where_they_are(fleet: Weft, tmp_path: Path) -> None
     ("source", "code", "words"),
     [
         ("sqlite:///proc/none/weft.db", 1, "/proc/none/weft.db: "),
-        ("etcd://127.0.0.1:1", 1, "etcd does not answer (127.0.0.1:1: Connection refused)"),
+        pytest.param(
+            *("etcd://127.0.0.1:1", 1, "etcd does not answer (127.0.0.1:1: Connection refused)"),
+            marks=pytest.mark.system,  # it takes its time
+        ),
         ("memory:x", 2, "memory:x: it ends with this command"),
         ("ftp://h", 2, "ftp://h: not the URL of a store"),
     ],
@@ -122,6 +125,7 @@ def test_an_empty_source_makes_no_target(weft: Weft, tmp_path: Path) -> None:
     assert not (tmp_path / "new.db").exists()
 
 
+@pytest.mark.system
 def test_a_target_that_cannot_be_reached(fleet: Weft) -> None:
     before = items(fleet.url)
     answer = fleet("store", "migrate", fleet.url, "etcd://127.0.0.1:1")
