@@ -154,9 +154,7 @@ def _bound(
     if address not in network:
         raise _wrong(f"{name} {address} is not in {network}", "use the first address of one of its subnets")
     if int(address) & ((1 << (address.max_prefixlen - length)) - 1):
-        raise _wrong(
-            f"{name} {address} is not where a subnet of length {length} begins", "use a subnet's first address"
-        )
+        raise _wrong(f"{name} {address} begins no subnet of length {length}", "use a subnet's first address")
     return address
 
 

@@ -107,13 +107,11 @@ def decode(key: str, value: bytes, *, etcd_lease: int = 0, revision: int = 0) ->
         raise _wrong(key, "is no subnet")
     try:
         fields = folded(json.loads(value))
-        public = IPv4Address(fields.get("publicip") or 0)
-        public6 = IPv6Address(fields["publicipv6"]) if fields.get("publicipv6") else None
-        kind = fields.get("backendtype") or ""
+        public = _NOWHERE if (four := _told(fields, "publicip")) is None else IPv4Address(four)
+        public6 = None if (six := _told(fields, "publicipv6")) is None else IPv6Address(six)
+        kind = _told(fields, "backendtype") or ""
     except (ValueError, TypeError, RecursionError) as error:
         raise _wrong(key, f"its value is not a lease ({error})") from None
-    if not isinstance(kind, str):
-        raise _wrong(key, "its BackendType is no text")
     data = (_text(fields.get(name)) for name in ("backenddata", "backendv6data"))
     return Lease(*subnets, public, public6, BackendData(kind, *data), etcd_lease, revision)
 
@@ -123,6 +121,13 @@ def folded(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return {name.lower(): item for name, item in value.items()}
+
+
+def _told(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    if not isinstance(value, str | None):
+        raise ValueError(f"{name} is no text")
+    return value
 
 
 def _text(data: Any) -> str:
