@@ -141,8 +141,12 @@ def test_recompiling_what_changed_gives_the_whole_plan() -> None:
 
 
 def test_no_remote_entry_for_a_mac_of_this_node() -> None:
+    """Its ports', its gateways' own and the anycast ones, which every node has."""
     for seed in range(TOPOLOGIES):
         for node, plan in plans(World.of(topology(seed))).items():
+            irbs = [irb for router in plan.routers.values() for irb in router.interfaces]
             for key, tables in plan.tables.items():
-                own = {int(p.mac.replace(":", ""), 16) for p in plan.ports.values() if p.segment == key}
+                macs = {port.mac for port in plan.ports.values() if port.segment == key}
+                macs |= {mac for irb in irbs if irb.segment == key for mac in (irb.mac, irb.anycast) if mac}
+                own = {int(mac.replace(":", ""), 16) for mac in macs}
                 assert own.isdisjoint(tables.fdb["mac"].tolist()), f"seed {seed}, {node}"
