@@ -154,7 +154,7 @@ def test_steps_of_the_wall_clock_change_nothing(tmp_path: Path) -> None:
                 seen = datapath.observations
                 while datapath.observations < seen + 3:
                     await asyncio.sleep(0.01)
-                assert (len(datapath.log), agent.status, agent.store_error) == (done, before, "")
+                assert (len(datapath.log), agent.status, agent.contact.error) == (done, before, "")
                 assert (await read(store, KEYS))[1] == {"h1"}, "alive"
         finally:
             work.cancel()
