@@ -118,8 +118,8 @@ def test_a_pool_without_any_left_says_what_to_do() -> None:
         chosen(taken)
     assert str(raised.value) == (
         "flannel's network 10.2.0.0/16: no subnet of length 24 is left from 10.2.1.0 to 10.2.20.0, there are 20 "
-        "leases, 10 of them reservations; raise SubnetMax or enlarge the network in <prefix>/config, or delete leases of "
-        "nodes that are gone"
+        "leases, 10 of them reservations; raise SubnetMax or enlarge the network in <prefix>/config, or delete leases "
+        "of nodes that are gone"
     )
 
 
