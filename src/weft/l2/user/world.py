@@ -55,11 +55,12 @@ class SegmentState:
         switch.ports, switch.static, switch.flood = self.switch.ports, self.switch.static, self.switch.flood
         switch.neighbors, switch.learned = self.switch.neighbors, self.switch.learned
         self.switch = switch
+        self._know_members()
 
     @property
     def open(self) -> bool:
-        """Whether anybody may send to this segment: the members of a group can't be told from the plan."""
-        return self.segment.group is not None
+        """Whether anybody may send to this segment: nobody has told who is in its group."""
+        return self.segment.group is not None and self.segment.members is None
 
     def put(self, table: Table, rows: Rows) -> None:
         """Adds rows, or changes those whose key is there."""
@@ -86,7 +87,8 @@ class SegmentState:
             self.switch.flood = tuple(vtep for (vtep,) in tables.text(table, rows))
 
     def _know_members(self) -> None:
-        self.members = frozenset((*self.switch.flood, *self.switch.static.values()))
+        told = self.segment.members or ()
+        self.members = frozenset((*told, *self.switch.flood, *self.switch.static.values()))
 
     def learned(self, now: float) -> Tables:
         """What was learned of remote hosts, as a table."""
