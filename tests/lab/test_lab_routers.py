@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from weft.l3.inside import identity
 from weft.lab import agents, inside, lab
 from weft.lab.fleet import wait
 from weft.lab.stream import stream
 from weft.model.file import parse
+from weft.netlink import namespace
 
 pytestmark = pytest.mark.system
 
@@ -36,12 +39,33 @@ def test_agents_killed_and_restarted_during_routed_traffic_lose_nothing(name: st
     assert pinged.received == pinged.sent, str(pinged)
 
 
-def test_a_route_deleted_by_somebody_is_back_within_a_second(name: str) -> None:
-    path = REPOSITORY / "labs" / "08b-border-static.yaml"
+def up(name: str, file: str) -> None:
+    path = REPOSITORY / "labs" / f"{file}.yaml"
     lab.up(parse({path.name: path.read_text()}), name)
-    router = inside.find(lab.names_of(name), "gw1/tenant").netns
-    assert inside.run(router, ["ip", "route", "del", "50.1.1.0/24"])[0] == 0
-    deadline = time.monotonic() + 1
-    while "50.1.1.0/24" not in inside.run(router, ["ip", "route"])[1]:
+
+
+def again(seconds: float, what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
         assert time.monotonic() < deadline, "it did not come back"
         time.sleep(0.02)
+
+
+def test_a_route_deleted_by_somebody_is_back_within_a_second(name: str) -> None:
+    up(name, "08b-border-static")
+    router = inside.find(lab.names_of(name), "gw1/tenant").netns
+    assert inside.run(router, ["ip", "route", "del", "50.1.1.0/24"])[0] == 0
+    again(1, lambda: "50.1.1.0/24" in inside.run(router, ["ip", "route"])[1])
+
+
+def test_nat_and_a_whole_router_deleted_by_somebody_are_back_without_waiting_for_a_resync(name: str) -> None:
+    up(name, "05b-nat")
+    names = lab.names_of(name)
+    router, source = inside.find(names, "vtep3/gw").netns, names.end_point("vm-a")
+    assert inside.run(router, ["nft", "flush", "ruleset"])[0] == 0
+    again(1, lambda: "masquerade" in inside.run(router, ["nft", "list", "ruleset"])[1])
+
+    before = identity(router)
+    namespace.delete(router)
+    again(10, lambda: identity(router) not in (None, before))  # far below the resync's 60 s
+    again(20, lambda: stream(source.netns, source.addresses[0], "10.1.20.1", count=1, interval=0.1).received == 1)

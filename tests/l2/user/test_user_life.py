@@ -142,8 +142,8 @@ def test_a_forwarder_ends_with_its_host(underlay: Underlay) -> None:
         pid = mine.pid
         assert pid is not None
         namespace.delete(underlay.hosts[0])
-        assert mine._started is not None
-        assert mine._started.wait(10) == 0
+        assert mine._client.started is not None
+        assert mine._client.started.wait(10) == 0
 
 
 def test_an_interface_is_read_and_released(underlay: Underlay) -> None:

@@ -1,7 +1,7 @@
-"""One big TCP frame → a train of VXLAN datagrams: headers, sequence numbers and checksums of all of them at once.
+"""One big TCP frame → a train of datagrams: headers, sequence numbers and checksums of all of them at once.
 
 What a NIC's TCP segmentation offload does (Linux: net/ipv4/tcp_offload.c), in a dozen passes over arrays, whatever the
-number of segments. Row i of a table of octets is datagram i, VXLAN header first; columns are filled for all rows.
+number of segments. Row i of a table of octets is datagram i, encapsulation first; columns are filled for all rows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from weft.l2.user import vnet
 from weft.l2.user.checksums import Numbers, Octets, column, complement, sums, total
+from weft.l2.user.framing import VXLAN, Framing
 from weft.l2.user.vnet import Offload
 from weft.wire.checksum import checksum
 
@@ -30,11 +31,14 @@ class Train(NamedTuple):
     segments: int
 
 
-def split(frame: memoryview, offload: Offload, vxlan: bytes) -> Train | None:
-    """The train for a frame of GSO_TCPV4 or GSO_TCPV6; None where frame and offload header don't fit together."""
+def split(frame: memoryview, offload: Offload, front: bytes, framing: Framing = VXLAN) -> Train | None:
+    """The train for a frame of GSO_TCPV4 or GSO_TCPV6; None where frame and offload header don't fit together.
+
+    `front`: the encapsulation before every segment, an even number of octets.
+    """
     tcp, mss = offload.start, offload.size
     version = 4 if offload.gso & ~vnet.GSO_ECN == vnet.GSO_TCPV4 else 6
-    ip = _ip_offset(frame, version)
+    ip = _ip_offset(frame, version, framing)
     if ip is None or not mss or tcp < ip + (20 if version == 4 else 40) or tcp + 20 > len(frame) or tcp & 1:
         return None
     head = tcp + (frame[tcp + 12] >> 4) * 4
@@ -42,9 +46,9 @@ def split(frame: memoryview, offload: Offload, vxlan: bytes) -> Train | None:
     count = max(1, -(-length // mss))
     if head < tcp + 20 or length < 0 or count > SEGMENTS_MAX or len(frame) > _FRAME_MAX:
         return None
-    base, width = len(vxlan), len(vxlan) + head + mss
+    base, width = len(front), len(front) + head + mss
     rows = np.empty((count, width + (width & 1)), np.uint8)
-    rows[:, : base + head] = np.frombuffer(vxlan + frame[:head], np.uint8)
+    rows[:, : base + head] = np.frombuffer(front + frame[:head], np.uint8)
     last = length - (count - 1) * mss
     _payload(rows, np.frombuffer(frame[head:], np.uint8), base + head, mss, last)
     lengths = np.full(count, mss, np.int64)
@@ -58,11 +62,11 @@ def split(frame: memoryview, offload: Offload, vxlan: bytes) -> Train | None:
     return Train(rows.reshape(-1)[: count * width - mss + last], width, count)
 
 
-def _ip_offset(frame: memoryview, version: int) -> int | None:
-    """Where the IP header starts, behind one VLAN tag maybe; None if it is not of this version."""
+def _ip_offset(frame: memoryview, version: int, framing: Framing) -> int | None:
+    """Where the IP header starts, behind Ethernet and one VLAN tag maybe; None if it is not of this version."""
     if len(frame) < 40:
         return None
-    at = 18 if frame[12] == 0x81 and frame[13] == 0 else 14
+    at = 0 if not framing.link else 18 if frame[12] == 0x81 and frame[13] == 0 else 14
     return at if frame[at] >> 4 == version else None
 
 
@@ -100,10 +104,10 @@ def _tcp_headers(rows: Octets, at: int, mss: int, header: memoryview, pseudo: Nu
     found[:] = complement(sums(rows[:, at:]) + pseudo)
 
 
-def finish(frame: memoryview, offload: Offload) -> bool:
+def finish(frame: memoryview, offload: Offload, framing: Framing = VXLAN) -> bool:
     """Finishes the checksum of one frame, in place (NEEDS_CSUM); False where the offload header points outside."""
     at = offload.start + offload.offset
-    if at + 2 > len(frame) or offload.start < 14:
+    if at + 2 > len(frame) or offload.start < framing.link:
         return False
     value = checksum(bytes(frame[offload.start :]))
     if not value and offload.offset == 6:  # UDP: zero would say that there is no checksum (RFC 768)
