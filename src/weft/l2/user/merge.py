@@ -94,6 +94,11 @@ def train(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
     claimed = whole(rows, lengths, shape)
     if claimed is not None:
         return Train(rows, lengths, shape, claimed, [Run(0, len(rows), False)])
+    return searched(rows, lengths, shape)
+
+
+def searched(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
+    """As `train`, whatever the datagrams are."""
     ip, tcp = shape.ip, shape.tcp
     data = lengths - shape.payload
     at, before = (ip + 2, ip) if shape.version == 4 else (ip + 4, ip + 40)
