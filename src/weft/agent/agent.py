@@ -29,6 +29,7 @@ import structlog
 
 from weft import __version__
 from weft.agent.alive import Alive
+from weft.agent.contact import Contact, pause
 from weft.agent.drift import Drift, objects
 from weft.agent.feed import Feed
 from weft.agent.hold import Held, as_it_is, held, hold, left_as
@@ -62,8 +63,8 @@ log = structlog.get_logger("weft.agent")
 class Agent:
     """One node's agent. `now` is the monotonic clock, `wall` the one for reports; both in seconds.
 
-    `told` is called with the status after each reconcile. `apply_seconds`: how long the last apply took. `current`:
-    when the store last answered.
+    `told` is called with the status after each reconcile. `apply_seconds`: how long the last apply took. `contact`:
+    whether the store answers.
     """
 
     def __init__(
@@ -86,9 +87,9 @@ class Agent:
         self.status = Status(node=node, version=__version__, datapath="?")
         self.drift = Drift(now)
         self.apply_seconds = 0.0
-        self.now, self.current = now, now()
+        self.now = now
         self._failing: dict[str, str] = {}  # operations that failed the last time, with the reason
-        self.store_error = ""  # why the store cannot be used, "" while it can
+        self.contact = Contact(node, now, self._troubled)
         self._resync, self._now, self._told = resync, now, told
         self._alive = Alive(store, self.keys, node, self._answered, self._trouble)
         self.roles = Roles(self.feed, node, datapath, probes, now)
@@ -104,7 +105,7 @@ class Agent:
         self._failures = 0
         self._in_step = False  # the datapath held `_wanted` when we last left it
         self._wanted = self.plan
-        self._reporter = Reporter(store, self.keys, node, now, wall)
+        self._reporter = Reporter(store, self.keys, node, now, wall, self._trouble)
         self.relays = Relays(node, datapath, self._wake.set, now)
         self.learner = Learner(store, self.feed, node, datapath, self._wake.set, self._look_again, now, self.relays)
         self._log = log.bind(node=node)
@@ -115,8 +116,8 @@ class Agent:
         fd = self.datapath.events_fd()
         if fd is not None:
             loop.add_reader(fd, self._readable)
-        background = self._watch(), self._alive.run(), self.learner.run(), self.relays.run()
-        tasks = [asyncio.create_task(each) for each in background]
+        work = self._watch(), self._alive.run(), self.learner.run(), self.relays.run(), self._reporter.run()
+        tasks = [asyncio.create_task(each) for each in work]
         self.roles.follow(self._wake.set)
         try:
             await self._work(tasks)
@@ -151,7 +152,7 @@ class Agent:
             if ok:
                 self.roles.reached(self.plan)
             rest = min(max(self._resync, _SHARE * (self._now() - self._busy)), _LONGEST * self._resync)
-            await self._publish()
+            self._reporter.say(self._facts, self.status)
             self._told(self.status)
             self._failures = 0 if ok else self._failures + 1
             pause = rest if ok else min(_BACKOFF[0] * 2 ** min(self._failures - 1, 9), _BACKOFF[1])
@@ -172,6 +173,7 @@ class Agent:
                 if not current:
                     self.feed.load(await self.store.snapshot(self.feed.prefixes))
                     self.learner.loaded()
+                    self._reporter.anew()
                     current = True
                     self._answered()
                     self._wake.set()
@@ -187,19 +189,20 @@ class Agent:
             except WeftError as error:
                 failures, current = failures + 1, False
                 self._trouble(error)
-                await asyncio.sleep(min(_BACKOFF[0] * 2 ** min(failures, 9), _BACKOFF[1]))
+                await asyncio.sleep(pause(failures))
 
     def _trouble(self, error: WeftError) -> None:
-        """The store cannot be used: told once for each reason. The datapath goes on as it is."""
-        if str(error) != self.store_error:
-            self.store_error = str(error)
-            self._log.warning("store", error=self.store_error)
+        self.contact.trouble(error)
 
     def _answered(self) -> None:
-        self.current = self._now()
-        if self.store_error:
-            self.store_error = ""
-            self._log.info("store answers again", revision=self.feed.revision)
+        self.contact.answered(self.feed.revision)
+
+    def _troubled(self) -> None:
+        """Before the first snapshot the store is all there is to tell of."""
+        if not self.feed.loaded:
+            error = f"waits for its store, and leaves this host as it is: {self.contact.error}"
+            self.status = msgspec.structs.replace(self.status, errors=(error,))
+            self._told(self.status)
 
     def _readable(self) -> None:
         if self.touched() and self._settling is None:
@@ -383,13 +386,3 @@ class Agent:
 
     def _notes(self) -> tuple[str, ...]:
         return (*(() if self.drift.due() is not None else self.drift.fights()), *self.learner.notes)
-
-    async def _publish(self) -> None:
-        """Facts and status into the store, where they differ from what was last said."""
-        try:
-            later = await self._reporter.publish(self._facts, self.status)
-        except WeftError as error:
-            self._trouble(error)
-            return
-        if later is not None:
-            asyncio.get_running_loop().call_later(later, self._wake.set)
