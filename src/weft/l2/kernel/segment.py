@@ -250,7 +250,9 @@ def _bridge_flaws(key: SegmentKey, snapshot: Snapshot, found: tuple[Link, Alias]
     if not bridge.up:
         flaws.append(f"{bridge.name} is down")
     if bridge.info_int(Bridge.AGEING_TIME) != segment.age * _SECOND:
-        flaws.append(f"{bridge.name} forgets after {bridge.info_int(Bridge.AGEING_TIME) // _SECOND} s")
+        flaws.append(
+            f"{bridge.name} forgets after {bridge.info_int(Bridge.AGEING_TIME) // _SECOND} s, not {segment.age} s"
+        )
     if bridge.info_int(Bridge.STP_STATE) or bridge.info_int(Bridge.FORWARD_DELAY):
         flaws.append(f"{bridge.name} runs STP or delays forwarding")
     if bridge.info_int(Bridge.MCAST_SNOOPING):
@@ -270,9 +272,9 @@ def _tunnel_flaws(
     if not tunnel.up:
         flaws.append(f"{tunnel.name} is down")
     if tunnel.mtu != segment.mtu:
-        flaws.append(f"{tunnel.name} has mtu {tunnel.mtu}")
+        flaws.append(f"{tunnel.name} has mtu {tunnel.mtu}, not {segment.mtu}")
     if tunnel.info_int(Vxlan.TTL) != _TTL:
-        flaws.append(f"{tunnel.name} sends with TTL {tunnel.info_int(Vxlan.TTL)}")
+        flaws.append(f"{tunnel.name} sends with TTL {tunnel.info_int(Vxlan.TTL)}, not {_TTL}")
     if alias.name != segment.network:
         flaws.append(f"{tunnel.name} says it belongs to {alias.name}")
     if bridge is not None:
