@@ -327,7 +327,8 @@ class Agent:
         begun = self._now()
         applied = self.datapath.apply(operations)
         self.apply_seconds = self._now() - begun
-        self._log.info("applied", operations=len(applied.done), seconds=round(self.apply_seconds, 4))
+        if applied.done:
+            self._log.info("applied", operations=len(applied.done), seconds=round(self.apply_seconds, 4))
         failing = {str(operation).splitlines()[0]: str(error) for operation, error in applied.failed}
         for operation, error in failing.items() - self._failing.items():  # what goes on failing was told of
             self._log.error("operation failed", operation=operation, error=error)
