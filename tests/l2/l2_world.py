@@ -101,10 +101,21 @@ class Overlay:
     mtu: int = 1430
     age: int = 300
     kind: AttachKind = AttachKind.NAMESPACE
+    judged: bool = False  # the group's members are told
 
     def plan(self, world: Underlay, host: int) -> NodePlan:
         vteps = world.vteps6 if self.six else world.vteps
-        segment = Segment(self.key, "blue", vteps[host], self.mtu, self.learning, self.age, self.arp, self.group)
+        segment = Segment(
+            self.key,
+            "blue",
+            vteps[host],
+            self.mtu,
+            self.learning,
+            self.age,
+            self.arp,
+            self.group,
+            members=(vteps[1 - host],) if self.judged else None,
+        )
         bare = [(ip.split("/")[0], mac) for ips, mac in zip(IPS, MACS, strict=True) for ip in ips]
         rows = Tables(
             tables.fdb([] if self.learning else [(MACS[1 - host], vteps[1 - host])]),

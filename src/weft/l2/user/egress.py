@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 
 from weft.l2.user import ecn, vnet
-from weft.l2.user.cut import cut
 from weft.l2.user.entropy import flow_hash
-from weft.l2.user.split import finish, split
+from weft.l2.user.trains import Outgoing, Refused, outgoing
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 
 BUDGET = 64  # frames of one port before others have their turn
 _BUFFER = vnet.SIZE + 65536 + 256
-_TCP = (vnet.GSO_TCPV4, vnet.GSO_TCPV6)
 _REASONS = {
     errno.EMSGSIZE: "underlay MTU",
     errno.EAGAIN: "queue full",
@@ -77,34 +75,16 @@ class Egress:
     def tunnel(self, state: SegmentState, size: int, vteps: tuple[str, ...]) -> None:
         """Sends the frame in the buffer to VTEPs."""
         frame = self._buffer[vnet.SIZE : size]
-        offload = vnet.decode(self._buffer)
         longest = state.longest + (4 if frame[12] == 0x81 and not frame[13] else 0)
-        if offload.gso & ~vnet.GSO_ECN in _TCP:
-            train = split(frame, offload, state.vxlan)
-            if train is None:
-                self.tally.drops["offload header"] += 1
-                return
-            self._send(state, frame, vteps, train.data.data, train.size, longest)
-        elif offload.gso == vnet.GSO_UDP_L4:
-            for one in cut(frame, offload):
-                self._send(state, memoryview(one), vteps, None, len(one) + len(state.vxlan), longest)
-        elif offload.gso != vnet.GSO_NONE:
-            self.tally.drops["offload not known"] += 1
-        elif offload.flags & vnet.NEEDS_CSUM and not finish(frame, offload):
-            self.tally.drops["offload header"] += 1
-        else:
-            self._send(state, frame, vteps, None, len(frame) + len(state.vxlan), longest)
+        try:
+            for each in outgoing(frame, vnet.decode(self._buffer), state.vxlan):
+                self._send(state, each, vteps, longest)
+        except Refused as refused:
+            self.tally.drops[str(refused)] += 1
 
-    def _send(
-        self,
-        state: SegmentState,
-        frame: memoryview,
-        vteps: tuple[str, ...],
-        train: memoryview | None,
-        size: int,
-        longest: int,
-    ) -> None:
+    def _send(self, state: SegmentState, out: Outgoing, vteps: tuple[str, ...], longest: int) -> None:
         tally, key, underlay = self.tally, state.segment.key, state.underlay
+        frame, train, size = out
         if size - len(state.vxlan) > longest:
             tally.drops["oversized"] += 1
             return
