@@ -215,7 +215,7 @@ def _wait(place: state.LabState, planned: topology.Topology, timeout: float, pro
 
     nodes = [host.name for host in planned.hosts]
     with _dead_agents(place):
-        fleet.wait(place, nodes, timeout, lambda ready, of: progress("agents in sync", ready, of))
+        fleet.wait(place, nodes, timeout, lambda ready, of, _: progress("agents in sync", ready, of))
 
 
 @contextlib.contextmanager
