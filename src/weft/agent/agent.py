@@ -29,9 +29,10 @@ import structlog
 
 from weft import __version__
 from weft.agent.alive import Alive
-from weft.agent.contact import Contact, pause
+from weft.agent.contact import Contact
 from weft.agent.drift import Drift, objects
 from weft.agent.feed import Feed
+from weft.agent.follow import Follower
 from weft.agent.hold import Held, as_it_is, held, hold, left_as
 from weft.agent.learner import Learner
 from weft.agent.probes import Probes
@@ -48,7 +49,7 @@ from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
 from weft.plan.operations import Operation
 from weft.store.records import Keys
-from weft.store.store import Compacted, Store
+from weft.store.store import Store
 
 RESYNC = 60.0  # seconds between full observations when nothing happens
 _SHARE, _LONGEST = 400, 5  # rests so many times as long as the last reconcile took, at most so many RESYNCs
@@ -107,6 +108,9 @@ class Agent:
         self._wanted = self.plan
         self._reporter = Reporter(store, self.keys, node, now, wall, self._trouble)
         self.learner = Learner(store, self.feed, node, datapath, self._wake.set, self._look_again, now)
+        self.follower = Follower(
+            store, self.feed, node, loaded=self._loaded, taken=self._changed, trouble=self._trouble
+        )
         self._log = log.bind(node=node)
 
     async def run(self) -> None:
@@ -115,7 +119,7 @@ class Agent:
         fd = self.datapath.events_fd()
         if fd is not None:
             loop.add_reader(fd, self._readable)
-        work = self._watch(), self._alive.run(), self.learner.run(), self._reporter.run()
+        work = self.follower.run(), self._alive.run(), self.learner.run(), self._reporter.run()
         tasks = [asyncio.create_task(each) for each in work]
         self.roles.follow(self._wake.set)
         try:
@@ -164,31 +168,16 @@ class Agent:
 
     # What wakes it
 
-    async def _watch(self) -> None:
-        """Follows the store for ever; starts from a new snapshot where history is lost, or the store was."""
-        failures, current = 0, False
-        while True:
-            try:
-                if not current:
-                    self.feed.load(await self.store.snapshot(self.feed.prefixes))
-                    self.learner.loaded()
-                    self._reporter.anew()
-                    current = True
-                    self._answered()
-                    self._wake.set()
-                async for changes in self.store.watch(self.feed.prefixes, self.feed.revision + 1):
-                    failures = 0
-                    self._answered()
-                    self.feed.take(changes)
-                    self.learner.follow()
-                    self._wake.set()
-                return
-            except Compacted:
-                current = False
-            except WeftError as error:
-                failures, current = failures + 1, False
-                self._trouble(error)
-                await asyncio.sleep(pause(failures))
+    def _loaded(self) -> None:
+        self.learner.loaded()
+        self._reporter.anew()
+        self._answered()
+        self._wake.set()
+
+    def _changed(self) -> None:
+        self._answered()
+        self.learner.follow()
+        self._wake.set()
 
     def _trouble(self, error: WeftError) -> None:
         self.contact.trouble(error)

@@ -52,6 +52,10 @@ class AgentCollector(Collector):
             yield GaugeMetricFamily(name, what, value)
         yield CounterMetricFamily("weft_drift", "Objects that others changed and weft put back", status.drift)
         yield CounterMetricFamily("weft_operations", "Operations applied since start", status.operations)
+        told = CounterMetricFamily("weft_store_bytes", "Keys and values that the store has told", labels=("by",))
+        for by, octets in agent.follower.octets.items():
+            told.add_metric((by,), octets)
+        yield told
 
     def _objects(self) -> Iterator[Metric]:
         family = GaugeMetricFamily("weft_objects", "Planned, and there when last looked at", labels=("kind", "state"))

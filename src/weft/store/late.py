@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from weft.store.store import Changes, Compare, Delete, Outcome, Put, Snapshot, Store
+from weft.store.store import Changes, Compare, Delete, Outcome, Prefix, Put, Snapshot, Store
 
 
 class LateStore:
@@ -27,10 +27,10 @@ class LateStore:
             self._opened = self._opening()
         return self._opened
 
-    async def snapshot(self, prefixes: Sequence[str] = ("",)) -> Snapshot:
+    async def snapshot(self, prefixes: Sequence[Prefix] = ("",)) -> Snapshot:
         return await self.opened().snapshot(prefixes)
 
-    def watch(self, prefixes: Sequence[str], revision: int) -> AsyncIterator[Changes]:
+    def watch(self, prefixes: Sequence[Prefix], revision: int) -> AsyncIterator[Changes]:
         return self.opened().watch(prefixes, revision)
 
     async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:

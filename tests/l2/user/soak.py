@@ -129,7 +129,7 @@ def churn(namespace: str, frame: bytes) -> Callable[[], int]:
 
 
 def noise(world: Underlay, stranger: str, seed: int) -> Callable[[], int]:
-    """Random datagrams at the first host's VTEP, of the second's VTEP and of a stranger; and a stranger's forged frame."""
+    """Random datagrams at the first host's VTEP, of the second's and of a stranger; and a stranger's forged frame."""
     generator, target = random.Random(seed), (world.vteps[0], 4789)
     forged = Vxlan(5000).encode(udp(b"forged", src=FORGED, dst="ff:ff:ff:ff:ff:ff"))
 

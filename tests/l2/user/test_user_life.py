@@ -9,14 +9,11 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
-from tests.l2.user.frames import udp
 from tests.l2.user.stage import eventually, sha256, stage, stream, user
 from weft.l2.user.datapath import UserDatapath
 from weft.model.network import Arp

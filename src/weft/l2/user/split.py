@@ -128,7 +128,9 @@ def _numbers(rows: Octets, first: bytearray, flags: int, shape: _Shape) -> None:
     numbers = total(first[tcp + 4 : tcp + 8]) + _INDEX[:count] * mss & 0xFFFFFFFF
     columns["sequence"] = numbers
     addresses = first[ip + 12 : ip + 20] if shape.version == 4 else first[ip + 8 : ip + 40]
-    constant = total(addresses) + _TCP + payload - tcp + mss + total(first[tcp:payload]) - total(first[tcp + 4 : tcp + 8])
+    constant = (
+        total(addresses) + _TCP + payload - tcp + mss + total(first[tcp:payload]) - total(first[tcp + 4 : tcp + 8])
+    )
     numbers += sums(rows[:, payload:])
     numbers += constant % MODULUS
     numbers[0] += flags & _CWR

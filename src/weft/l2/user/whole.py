@@ -1,7 +1,7 @@
 """Is a train one stretch of one TCP stream from end to end? The common case, answered in a third of the passes.
 
-All numbers of all headers come out of one matrix product: a field of a header is a weighted sum of its 16-bit words, and
-so is a checksum. Products and sums stay far below 2**53, up to which 64-bit floating-point numbers are whole numbers.
+All numbers of all headers come out of one matrix product: a field of a header is a weighted sum of its 16-bit words,
+and so is a checksum. Products and sums stay far below 2**53, up to which 64-bit floating-point numbers are whole.
 `weft.l2.user.merge` says what is compared and why; what is no such train is left to it.
 """
 
