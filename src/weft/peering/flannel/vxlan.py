@@ -24,15 +24,13 @@ from weft.netlink.reach import way
 from weft.peering.flannel import vtep
 from weft.peering.flannel.backend import BackendData, External, Lease
 from weft.peering.flannel.config import VNI, VXLAN_PORT, NetworkConfig
-from weft.peering.flannel.device import Device, Devices
+from weft.peering.flannel.device import PROTOCOL, Device, Devices
 from weft.peering.flannel.drift import Drift
 from weft.peering.flannel.observe import between, observe
 from weft.peering.flannel.peers import Peers, Rowset
 from weft.peering.flannel.vtep import Own, Peer
 from weft.plan.tables import Rows, Table, text
 
-PROTOCOL = 88
-"""Of our routes; iproute2's rt_protos leaves it free, and the agent's is 87."""
 OVERHEAD = {4: 50, 6: 70}
 """Octets that VXLAN adds on an IPv4 and on an IPv6 underlay (RFC 7348 section 5)."""
 
