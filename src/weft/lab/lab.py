@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from weft.lab import agents as fleet_agents
-from weft.lab import build, inside, process, rootless, state, switches, topology
+from weft.lab import build, flannel, inside, process, rootless, state, switches, topology
 from weft.lab.names import Names
 from weft.lab.runner import Runner, Verdict
 from weft.model.errors import Kind, WeftError
@@ -105,6 +105,7 @@ def up(
         if agents:
             fleet_agents.start(place, processes)
             _wait(place, planned, timeout, progress)
+            flannel.start(place, planned, document.lab.flannel)
     except BaseException:
         down(name)
         raise
@@ -186,6 +187,7 @@ def runner_of(place: state.LabState, pcap: Path | None = None) -> Runner:
 def mutate(place: state.LabState, mutation: Mutation) -> None:
     """Stops the agents, so that nobody repairs it, and breaks the lab. Raises FAILED for a command that fails."""
     fleet_agents.stop(place)
+    flannel.stop(place)
     record = place.record()
     names = Names(record.intent, record.topology)
     for host, command in mutation.commands:

@@ -69,8 +69,8 @@ class Node:
 
     def wait(self, words: str = "Running backend") -> None:
         def there() -> bool:
-            assert self.process is not None
-            assert words in self.said() or self.process.poll() is None, self.said()
+            lives = self.process is not None and self.process.poll() is None
+            assert words in self.said() or lives, self.said()
             return words in self.said()
 
         deadline = time.monotonic() + PATIENCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import signal
@@ -13,6 +14,7 @@ import pytest
 from tests.peering.flannel.etcd import PREFIX, Etcd
 from tests.peering.flannel.fabric import Fabric
 from tests.peering.flannel.node import Node, until
+from weft.netlink import namespace
 
 pytestmark = pytest.mark.system
 Make = Callable[..., Node]
@@ -190,7 +192,14 @@ def test_health_tells_when_it_is_ready(node: Make, server: Etcd, tmp_path: Path)
     mine.wait("has no key")
 
     def page(path: str) -> str:
-        return mine.host.exec("curl", "-s", "-m", "5", "-w", "%{http_code}", f"http://127.0.0.1:8471/{path}")
+        connection = http.client.HTTPConnection("127.0.0.1", 8471, timeout=5)
+        with namespace.entered(mine.host.namespace):
+            connection.connect()
+        connection.request("GET", f"/{path}")
+        answer = connection.getresponse()
+        text = answer.read().decode() + str(answer.status)
+        connection.close()
+        return text
 
     assert page("readyz") == "not ready yet\n503"
     assert page("healthz").endswith("200")

@@ -29,9 +29,8 @@ def one_line(node: Node, words: str) -> str:
 def test_missing_configuration_and_wrong_prefix(server: Etcd, node: Make) -> None:
     mine = node(5)
     mine.start()
-    assert f"etcd has no key {PREFIX}/config; write one: ETCDCTL_API=3 etcdctl put {PREFIX}/config" in one_line(
-        mine, "no key"
-    )
+    said = one_line(mine, "no key")
+    assert f"etcd has no key {PREFIX}/config; write one: ETCDCTL_API=3 etcdctl put {PREFIX}/config" in said
     server.ctl("put", "/other/net/config", json.dumps(CONFIG))
     said = one_line(mine, "/other/net/config is one")
     assert said.endswith('-etcd-prefix /other/net"')
@@ -113,7 +112,7 @@ def test_an_exhausted_pool_and_a_subnet_that_is_taken(server: Etcd, node: Make) 
         (["-etcd-certfile", "x"], "a client certificate needs both -etcd-certfile and -etcd-keyfile"),
         (["-etcd-username", "x"], "-etcd-username needs -etcd-password; set FLANNELD_ETCD_PASSWORD"),
         (["-public-ip", "fd00::1"], "-public-ip is 'fd00::1'; use one address of this family"),
-        (["-subnet-lease-renew-margin=0"], "-subnet-lease-renew-margin is 0; use 1 to 1439 minutes"),
+        (["-subnet-lease-renew-margin=0"], "-subnet-lease-renew-margin is 0; use 1 to 1439"),
         (["-ip-masq=maybe"], "No such option"),
         (["-kube-subnet-mgr"], "No such option"),
     ],
