@@ -31,8 +31,8 @@ from weft.peering.flannel.peers import Peers, Rowset
 from weft.peering.flannel.vtep import Own, Peer
 from weft.plan.tables import Rows, Table, text
 
-PROTOCOL = 88
-"""Of our routes; iproute2's rt_protos leaves it free, and the agent's is 87."""
+PROTOCOL = route.PROTOCOL_PEERING
+"""Of our routes; the agent's is another."""
 OVERHEAD = {4: 50, 6: 70}
 """Octets that VXLAN adds on an IPv4 and on an IPv6 underlay (RFC 7348 section 5)."""
 
