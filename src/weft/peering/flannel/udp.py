@@ -1,7 +1,8 @@
 """The udp backend: peers' leases as routes of one IP tunnel, `flannel0`, on a forwarder of its own.
 
 The tunnel and what forwards by it are weft.l2.user.iptunnel; they go on without this daemon, and its successor finds
-them. Packets on the wire are those of flannel's own udp backend, with which a network may be shared.
+them. The forwarder is of a cluster of its own, thereby another one than an agent's. Packets on the wire are those of
+flannel's own udp backend, with which a network may be shared.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from weft.model.errors import Kind, WeftError
 from weft.peering.flannel import vtep
 from weft.peering.flannel.backend import BackendData, External, Lease
 from weft.peering.flannel.config import UDP_PORT, NetworkConfig
+from weft.peering.flannel.device import CLUSTER
 from weft.peering.flannel.notice import Notice
 from weft.peering.flannel.vtep import Own
 from weft.plan import tables
@@ -29,8 +31,6 @@ from weft.plan.iptunnel import (
 )
 
 DEVICE = "flannel0"
-CLUSTER = "flannel"
-"""Of the forwarder, which is thereby another one than an agent's."""
 _TYPES = ("", "udp")
 
 Rank = tuple[int, str]
