@@ -70,10 +70,10 @@ class Stage:
     def up(self) -> list[Contender]:
         for name in self.hosts:
             self._namespace(name)
-        _ip("-n", self.hosts[0], "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", self.hosts[1])
+        ip("-n", self.hosts[0], "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", self.hosts[1])
         for host, vtep in zip(self.hosts, VTEPS, strict=True):
-            _ip("-n", host, "address", "add", f"{vtep}/24", "dev", "eth1")
-            _ip("-n", host, "link", "set", "eth1", "up")
+            ip("-n", host, "address", "add", f"{vtep}/24", "dev", "eth1")
+            ip("-n", host, "link", "set", "eth1", "up")
         c, py = self._compiled(), [sys.executable, str(PEERS / "one_packet_proxy.py")]
         return [
             Contender("bare underlay", self.hosts, VTEPS[1]),
@@ -121,8 +121,8 @@ class Stage:
             self._stack.callback(process.wait)
             self._stack.callback(process.kill)
         for index, end in enumerate(ends):
-            _patiently("ip", "-n", end, "link", "set", "eth0", "mtu", str(MTU), "up")
-            _ip("-n", end, "address", "add", f"10.{number}.1.{index + 1}/24", "dev", "eth0")
+            patiently("ip", "-n", end, "link", "set", "eth0", "mtu", str(MTU), "up")
+            ip("-n", end, "address", "add", f"10.{number}.1.{index + 1}/24", "dev", "eth0")
         return Contender(name, ends, f"10.{number}.1.2")
 
     def _compiled(self) -> Path:
@@ -131,11 +131,11 @@ class Stage:
         return binary
 
 
-def _ip(*words: str) -> None:
+def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
 
 
-def _patiently(*command: str) -> None:
+def patiently(*command: str) -> None:
     for _ in range(100):
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return
@@ -192,7 +192,7 @@ def measure(contender: Contender, seconds: int) -> None:
     contender.pps.append(arrived / found["seconds"])
 
 
-def _ratio(one: list[float], other: list[float]) -> float:
+def ratio(one: list[float], other: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(one, other, strict=True))
 
 
@@ -204,12 +204,12 @@ def report(contenders: list[Contender]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for each in contenders:
         yield (
-            f"| {each.name} | {statistics.median(each.gbits):.2f} | {_ratio(each.gbits, kernel.gbits):.3f} "
+            f"| {each.name} | {statistics.median(each.gbits):.2f} | {ratio(each.gbits, kernel.gbits):.3f} "
             f"| {statistics.median(each.cpu):.2f} "
-            f"| {statistics.median(each.rtt):.3f} | {_ratio(each.rtt, kernel.rtt):.1f} "
-            f"| {statistics.median(each.pps) / 1e3:.1f} | {_ratio(each.pps, kernel.pps):.2f} |"
+            f"| {statistics.median(each.rtt):.3f} | {ratio(each.rtt, kernel.rtt):.1f} "
+            f"| {statistics.median(each.pps) / 1e3:.1f} | {ratio(each.pps, kernel.pps):.2f} |"
         )
-    against_kernel, against_c = _ratio(user.gbits, kernel.gbits), _ratio(user.gbits, c.gbits)
+    against_kernel, against_c = ratio(user.gbits, kernel.gbits), ratio(user.gbits, c.gbits)
     met = {True: "met", False: "missed"}
     yield ""
     yield f"user VTEP / kernel VXLAN: {against_kernel:.3f} (bar {BAR_KERNEL}: {met[against_kernel >= BAR_KERNEL]};"

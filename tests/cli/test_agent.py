@@ -157,6 +157,7 @@ def test_an_agent_waits_for_its_store(host: Host) -> None:
     )
     with ended(running):
         assert running.stderr
+        assert json.loads(running.stderr.readline())["event"] == "started"
         first = json.loads(running.stderr.readline())
         assert first["event"] == "store"
         assert "late/weft.db" in first["error"]

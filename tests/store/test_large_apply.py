@@ -12,7 +12,7 @@ from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
 from weft.model.node import Node
 from weft.store import Compare, Delete, Outcome, Put, TooLarge
-from weft.store.intent import APPLYING, Stored, from_snapshot, read, update
+from weft.store.intent import APPLYING, INDEXED, Stored, from_snapshot, read, update
 from weft.store.memory import Memory, MemoryStore
 from weft.store.parts import parts
 from weft.store.records import Keys
@@ -60,7 +60,7 @@ def test_readers_never_see_half_of_it() -> None:
             changes = await soon(anext(watch))
             guards += [each.value for each in changes.changes if each.key == KEYS.guard]
             assert guards, "the guard goes first"
-        assert guards == [APPLYING, b"{}"]
+        assert guards == [APPLYING, INDEXED]
         assert changes.revision == change.revision == memory.revision, "and last"
         stored = await read(reader, KEYS)
         assert set(stored.intent.nodes) == {f"n{number}" for number in range(3, 303)}

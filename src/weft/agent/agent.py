@@ -29,8 +29,10 @@ import structlog
 
 from weft import __version__
 from weft.agent.alive import Alive
+from weft.agent.contact import Contact
 from weft.agent.drift import Drift, objects
 from weft.agent.feed import Feed
+from weft.agent.follow import Follower
 from weft.agent.hold import Held, as_it_is, held, hold, left_as
 from weft.agent.learner import Learner
 from weft.agent.probes import Probes
@@ -47,7 +49,7 @@ from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
 from weft.plan.operations import Operation
 from weft.store.records import Keys
-from weft.store.store import Compacted, Store
+from weft.store.store import Store
 
 RESYNC = 60.0  # seconds between full observations when nothing happens
 _SHARE, _LONGEST = 400, 5  # rests so many times as long as the last reconcile took, at most so many RESYNCs
@@ -62,8 +64,8 @@ log = structlog.get_logger("weft.agent")
 class Agent:
     """One node's agent. `now` is the monotonic clock, `wall` the one for reports; both in seconds.
 
-    `told` is called with the status after each reconcile. `apply_seconds`: how long the last apply took. `current`:
-    when the store last answered.
+    `told` is called with the status after each reconcile. `apply_seconds`: how long the last apply took. `contact`:
+    whether the store answers.
     """
 
     def __init__(
@@ -86,9 +88,9 @@ class Agent:
         self.status = Status(node=node, version=__version__, datapath="?")
         self.drift = Drift(now)
         self.apply_seconds = 0.0
-        self.now, self.current = now, now()
+        self.now = now
         self._failing: dict[str, str] = {}  # operations that failed the last time, with the reason
-        self.store_error = ""  # why the store cannot be used, "" while it can
+        self.contact = Contact(node, now, self._troubled)
         self._resync, self._now, self._told = resync, now, told
         self._alive = Alive(store, self.keys, node, self._answered, self._trouble)
         self.roles = Roles(self.feed, node, datapath, probes, now)
@@ -104,8 +106,11 @@ class Agent:
         self._failures = 0
         self._in_step = False  # the datapath held `_wanted` when we last left it
         self._wanted = self.plan
-        self._reporter = Reporter(store, self.keys, node, now, wall)
+        self._reporter = Reporter(store, self.keys, node, now, wall, self._trouble)
         self.learner = Learner(store, self.feed, node, datapath, self._wake.set, self._look_again, now)
+        self.follower = Follower(
+            store, self.feed, node, loaded=self._loaded, taken=self._changed, trouble=self._trouble
+        )
         self._log = log.bind(node=node)
 
     async def run(self) -> None:
@@ -114,7 +119,8 @@ class Agent:
         fd = self.datapath.events_fd()
         if fd is not None:
             loop.add_reader(fd, self._readable)
-        tasks = [asyncio.create_task(each) for each in (self._watch(), self._alive.run(), self.learner.run())]
+        work = self.follower.run(), self._alive.run(), self.learner.run(), self._reporter.run()
+        tasks = [asyncio.create_task(each) for each in work]
         self.roles.follow(self._wake.set)
         try:
             await self._work(tasks)
@@ -149,7 +155,7 @@ class Agent:
             if ok:
                 self.roles.reached(self.plan)
             rest = min(max(self._resync, _SHARE * (self._now() - self._busy)), _LONGEST * self._resync)
-            await self._publish()
+            self._reporter.say(self._facts, self.status)
             self._told(self.status)
             self._failures = 0 if ok else self._failures + 1
             pause = rest if ok else min(_BACKOFF[0] * 2 ** min(self._failures - 1, 9), _BACKOFF[1])
@@ -162,42 +168,29 @@ class Agent:
 
     # What wakes it
 
-    async def _watch(self) -> None:
-        """Follows the store for ever; starts from a new snapshot where history is lost, or the store was."""
-        failures, current = 0, False
-        while True:
-            try:
-                if not current:
-                    self.feed.load(await self.store.snapshot(self.feed.prefixes))
-                    self.learner.loaded()
-                    current = True
-                    self._answered()
-                    self._wake.set()
-                async for changes in self.store.watch(self.feed.prefixes, self.feed.revision + 1):
-                    failures = 0
-                    self._answered()
-                    self.feed.take(changes)
-                    self.learner.follow()
-                    self._wake.set()
-                return
-            except Compacted:
-                current = False
-            except WeftError as error:
-                failures, current = failures + 1, False
-                self._trouble(error)
-                await asyncio.sleep(min(_BACKOFF[0] * 2 ** min(failures, 9), _BACKOFF[1]))
+    def _loaded(self) -> None:
+        self.learner.loaded()
+        self._reporter.anew()
+        self._answered()
+        self._wake.set()
+
+    def _changed(self) -> None:
+        self._answered()
+        self.learner.follow()
+        self._wake.set()
 
     def _trouble(self, error: WeftError) -> None:
-        """The store cannot be used: told once for each reason. The datapath goes on as it is."""
-        if str(error) != self.store_error:
-            self.store_error = str(error)
-            self._log.warning("store", error=self.store_error)
+        self.contact.trouble(error)
 
     def _answered(self) -> None:
-        self.current = self._now()
-        if self.store_error:
-            self.store_error = ""
-            self._log.info("store answers again", revision=self.feed.revision)
+        self.contact.answered(self.feed.revision)
+
+    def _troubled(self) -> None:
+        """Before the first snapshot the store is all there is to tell of."""
+        if not self.feed.loaded:
+            error = f"waits for its store, and leaves this host as it is: {self.contact.error}"
+            self.status = msgspec.structs.replace(self.status, errors=(error,))
+            self._told(self.status)
 
     def _readable(self) -> None:
         if self.touched() and self._settling is None:
@@ -376,13 +369,3 @@ class Agent:
 
     def _notes(self) -> tuple[str, ...]:
         return (*(() if self.drift.due() is not None else self.drift.fights()), *self.learner.notes)
-
-    async def _publish(self) -> None:
-        """Facts and status into the store, where they differ from what was last said."""
-        try:
-            later = await self._reporter.publish(self._facts, self.status)
-        except WeftError as error:
-            self._trouble(error)
-            return
-        if later is not None:
-            asyncio.get_running_loop().call_later(later, self._wake.set)

@@ -6,6 +6,7 @@ networks it belongs to are then held as they are on the wire (see weft.agent.hol
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 from weft.compile.world import World
@@ -17,6 +18,7 @@ from weft.model.node import Facts, Node
 from weft.model.port import Port
 from weft.model.router import Router
 from weft.store.intent import decode_object
+from weft.store.prefix import Prefixes
 from weft.store.records import Keys, decode
 from weft.store.store import Changes, Put, Snapshot
 
@@ -47,9 +49,11 @@ class Feed:
         self.arrived: list[Endpoint] = []
         self._dirty: set[str] = set()
         self._moved: Moves = {}
+        self._ahead: dict[str, int] = {}  # what was read apart, and the revision at which that was
 
     @property
     def prefixes(self) -> tuple[str, ...]:
+        """Everything there is to know; an agent takes less (weft.agent.interest)."""
         return (self.keys.guard, self.keys.facts, self.keys.endpoints)  # the guard's key begins those of all intent
 
     def load(self, snapshot: Snapshot) -> None:
@@ -58,16 +62,47 @@ class Feed:
         self.world = World(dead=self.world.dead)
         self.version += 1
         self.broken, self.echoes, self.loaded, self.applied = {}, {}, False, False
+        self._ahead = {}
         for item in snapshot.items:
             self._take(item.key, item.value)
         self.revision = snapshot.revision
         self.loaded = True
         self._dirty |= known | set(self.world.networks)
 
-    def take(self, changes: Changes) -> None:
+    def take(self, changes: Changes, fetched: Snapshot | None = None, prefixes: Iterable[str] = ()) -> None:
+        """Takes changes; and with them what was read of further `prefixes`, of which nothing was known before."""
         for change in changes.changes:
-            self._take(change.key, change.value)
+            if not self._is_old(change.key, changes.revision):
+                self._take(change.key, change.value)
         self.revision = max(self.revision, changes.revision)
+        if fetched is not None:
+            for item in fetched.items:
+                self._take(item.key, item.value)
+            self._ahead |= dict.fromkeys(prefixes, fetched.revision)
+
+    def _is_old(self, key: str, revision: int) -> bool:
+        """Whether a change was read before it was told."""
+        if not self._ahead:
+            return False
+        self._ahead = {prefix: until for prefix, until in self._ahead.items() if until >= revision}
+        return key in Prefixes(self._ahead)
+
+    def drop(self, prefixes: Iterable[str]) -> None:
+        """Forgets the ports and endpoints under these prefixes: nothing more will be told of them."""
+        gone = Prefixes(prefixes)
+        networks = {name for name in self.world.ports if self.keys.ports_of(name) in gone}
+        segments = {key for key in self.world.seen if self.keys.endpoints_of(key) in gone}
+        for name in networks:
+            del self.world.ports[name]
+            self.world.redeclared(name)
+        for key in segments:
+            del self.world.seen[key]
+            self.world.holders.pop(key, None)
+            self._moved.pop(key, None)
+        self.broken = {key: error for key, error in self.broken.items() if key not in gone}
+        self._ahead = {prefix: until for prefix, until in self._ahead.items() if prefix not in gone}
+        self.version += 1
+        self._dirty |= networks | {name for name, network in self.world.networks.items() if network.key in segments}
 
     def taken(self) -> set[str]:
         """The dirty networks, those where an endpoint moved among them; they are clean from now on."""

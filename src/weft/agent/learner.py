@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from weft.agent.contact import pause
 from weft.agent.feed import Feed
 from weft.agent.learning import Key, Sightings
 from weft.agent.sighting import Probe, question, sighting
@@ -23,7 +24,6 @@ from weft.store.store import Delete, Put, Store
 
 GATHER = 0.02  # seconds that further records gather after some were written
 _BATCH = 100  # records in one transaction; etcd takes 128
-_AGAIN = (0.2, 5.0)  # seconds: first and longest pause before the store is tried again
 _REPAIR = 1.0  # seconds between looks at rows that sightings without effect have taken over
 
 log = structlog.get_logger("weft.agent")
@@ -140,7 +140,7 @@ class Learner:
             self._wake()
 
     async def _write(self) -> None:
-        failures = 0
+        failures, told = 0, False
         while True:
             if not self._waiting:
                 self._written.clear()
@@ -150,10 +150,12 @@ class Learner:
                 await self._store.transact([], [self._record(key, record) for key, record in batch.items()])
             except WeftError as error:
                 failures += 1
-                log.warning("endpoints wait for the store", node=self._node, error=str(error))
-                await asyncio.sleep(min(_AGAIN[0] * 2 ** min(failures, 9), _AGAIN[1]))
+                if not told:
+                    log.warning("endpoints wait for the store", node=self._node, error=str(error))
+                told = True
+                await asyncio.sleep(pause(failures))
                 continue
-            failures = 0
+            failures, told = 0, False
             for key, record in batch.items():
                 if self._waiting.get(key, record) == record:
                     self._waiting.pop(key, None)

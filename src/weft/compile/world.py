@@ -148,12 +148,17 @@ class World:
 
     def neighbors_of(self, networks: Iterable[str]) -> set[str]:
         """These networks, and all that routers join with them: what one change can reach."""
-        reached, routers = set(networks), list(self.routers.values())
-        while True:
-            more = {name for router in routers if not reached.isdisjoint(router.gateways) for name in router.gateways}
-            if more <= reached:
-                return reached
-            reached |= more
+        return reached(networks, self.routers.values())
+
+
+def reached(networks: Iterable[str], routers: Iterable[Router]) -> set[str]:
+    """These networks, and all that these routers join with them."""
+    found, left = set(networks), list(routers)
+    while True:
+        more = {name for router in left if not found.isdisjoint(router.gateways) for name in router.gateways}
+        if more <= found:
+            return found
+        found |= more
 
 
 def hops(router: Router) -> set[str]:

@@ -25,6 +25,7 @@ from weft.plan.tables import ROUTES, Rows, Table, normalized
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE = 7, 11
 PROTOCOL = 87  # ours; iproute2's rt_protos leaves it free
+PROTOCOL_PEERING = 88  # of other control planes' routes, which the agent leaves alone
 METRIC_TABLE, METRIC = 10, 20
 MAIN = 254
 RTMSG = struct.Struct("=8BI")
@@ -44,6 +45,7 @@ class KernelRoute:
     table: int = MAIN
     source: str = ""
     metric: int = METRIC
+    protocol: int = PROTOCOL
 
 
 # One decoded route by one neighbor: a row of a table, and what the table does not say.
@@ -71,9 +73,9 @@ class Dump:
     others: list[KernelRoute] = field(default_factory=list)
 
 
-def ours(family: int) -> bytes:
+def ours(family: int, protocol: int = PROTOCOL) -> bytes:
     """The request for all routes of our protocol."""
-    return RTMSG.pack(family, 0, 0, 0, 0, PROTOCOL, 0, 0, 0)
+    return RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
 
 
 def encode(route: KernelRoute) -> bytes:
@@ -84,7 +86,8 @@ def encode(route: KernelRoute) -> bytes:
     scope = _LINK if direct and to.version == 4 else _UNIVERSE
     kind = UNICAST if route.hops else UNREACHABLE
     flags = _ONLINK if len(route.hops) == 1 and not direct else 0
-    body = RTMSG.pack(family, to.prefixlen, 0, 0, route.table if route.table < 256 else 0, PROTOCOL, scope, kind, flags)
+    table = route.table if route.table < 256 else 0
+    body = RTMSG.pack(family, to.prefixlen, 0, 0, table, route.protocol, scope, kind, flags)
     body += m.attribute(_DST, to.network_address.packed) if to.prefixlen else b""
     body += m.u32(_TABLE, route.table) + m.u32(_PRIORITY, route.metric)
     if route.source:
@@ -102,7 +105,7 @@ def encode_key(route: KernelRoute) -> bytes:
     to = ipaddress.ip_network(route.to)
     family = socket.AF_INET if to.version == 4 else socket.AF_INET6
     table = route.table if route.table < 256 else 0
-    body = RTMSG.pack(family, to.prefixlen, 0, 0, table, PROTOCOL, _NOWHERE, 0, 0)
+    body = RTMSG.pack(family, to.prefixlen, 0, 0, table, route.protocol, _NOWHERE, 0, 0)
     body += m.attribute(_DST, to.network_address.packed) if to.prefixlen else b""
     return body + m.u32(_TABLE, route.table) + m.u32(_PRIORITY, route.metric)
 
@@ -222,7 +225,7 @@ def _address(rows: Rows, name: str, octets: n.Octets, at: int, length: int) -> N
 
 
 def _decode_one(message: bytes) -> KernelRoute:
-    family, length, _, _, table, _, _, kind, _ = RTMSG.unpack_from(message, 16)
+    family, length, _, _, table, protocol, _, kind, _ = RTMSG.unpack_from(message, 16)
     found = m.parse(message, 28)
     zeros = bytes(4 if family == socket.AF_INET else 16)
     to = f"{ipaddress.ip_address(found.get(_DST, zeros))}/{length}"
@@ -237,6 +240,7 @@ def _decode_one(message: bytes) -> KernelRoute:
         m.to_int(found.get(_TABLE), table),
         str(ipaddress.ip_address(source)) if source else "",
         m.to_int(found.get(_PRIORITY)),
+        protocol,
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.recfunctions import repack_fields
 
 from weft.model.address import int_to_mac, ip_to_words, mac_to_int, words_to_ip
 
@@ -88,6 +89,12 @@ def _target(to: str) -> tuple[int, int, int]:
 
 def _build(table: Table, rows: list[Any]) -> Rows:
     return normalized(table, np.array(rows, DTYPE[table]))
+
+
+def keys(table: Table, rows: Rows) -> Rows:
+    """The key columns alone, packed, so that whole keys compare as one value."""
+    packed = repack_fields(rows[list(KEY[table])])
+    return packed.view(f"V{packed.dtype.itemsize}")
 
 
 def normalized(table: Table, rows: Rows) -> Rows:

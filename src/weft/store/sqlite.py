@@ -40,6 +40,7 @@ from weft.store.store import (
     Item,
     LeaseLost,
     Outcome,
+    Prefix,
     Put,
     Snapshot,
 )
@@ -83,7 +84,7 @@ class SqliteStore:
     def url(self) -> str:
         return f"sqlite://{self._path}"
 
-    async def snapshot(self, prefixes: Sequence[str] = ("",)) -> Snapshot:
+    async def snapshot(self, prefixes: Sequence[Prefix] = ("",)) -> Snapshot:
         wanted = Prefixes(prefixes)
         self._expire()
         items: list[Item] = []
@@ -98,7 +99,7 @@ class SqliteStore:
                 items.extend(Item(*row) for row in rows)
         return Snapshot(revision, tuple(items))
 
-    def watch(self, prefixes: Sequence[str], revision: int) -> Watch:
+    def watch(self, prefixes: Sequence[Prefix], revision: int) -> Watch:
         self._check()
         wanted = Prefixes(prefixes)
         if self._bell is None:

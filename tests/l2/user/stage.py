@@ -58,30 +58,36 @@ def eventually(true: object, seconds: float = 5) -> bool:
     return bool(true())  # type: ignore[operator]
 
 
-def stream(source: str, target: str, address: str, data: bytes) -> str:
-    """Sends `data` over TCP between two namespaces; the SHA-256 of what arrived."""
+def stream(source: str, target: str, address: str, data: bytes, port: int = 5001, patience: float = 20) -> str:
+    """Sends `data` over TCP between two namespaces; the SHA-256 of what arrived.
+
+    Raises OSError; TimeoutError if nothing moves for `patience` seconds.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     found = hashlib.sha256()
     with socket_in(target, family, socket.SOCK_STREAM) as server, socket_in(source, family, socket.SOCK_STREAM) as out:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind((address, 5001))
+        server.bind((address, port))
         server.listen(1)
-        server.settimeout(20)
-        out.settimeout(20)
+        server.settimeout(patience)
+        out.settimeout(patience)
 
         def take() -> None:
-            connection, _ = server.accept()
+            try:
+                connection, _ = server.accept()
+            except OSError:  # nobody came
+                return
             with connection:
-                connection.settimeout(20)
+                connection.settimeout(patience)
                 while part := connection.recv(1 << 16):
                     found.update(part)
 
         taker = threading.Thread(target=take, daemon=True)
         taker.start()
-        out.connect((address, 5001))
+        out.connect((address, port))
         out.sendall(data)
         out.shutdown(socket.SHUT_WR)
-        taker.join(25)
+        taker.join(patience)
     return found.hexdigest()
 
 

@@ -10,7 +10,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.lib.recfunctions import repack_fields
 
 import weft
 from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, ToPorts, ToTunnels
@@ -35,7 +34,7 @@ from weft.plan.operations import (
 from weft.plan.port import LocalPort
 from weft.plan.router import Router, RouterDevice
 from weft.plan.segment import Segment
-from weft.plan.tables import KEY, Rows, Table, Tables, empty, normalized
+from weft.plan.tables import Rows, Table, Tables, empty, keys, normalized
 
 
 class FakeDatapath:
@@ -182,7 +181,7 @@ class FakeDatapath:
         if half:
             put, drop = put[: len(put) // 2], drop[: len(drop) // 2]
         rows = normalized(table, np.concatenate((there[table], put)))
-        gone = np.isin(_keys(table, rows), _keys(table, drop))
+        gone = np.isin(keys(table, rows), keys(table, drop))
         left = replace(there, **{table.value: rows[~gone]})
         if isinstance(key, RouterDevice):
             self.router_tables[key] = left
@@ -231,8 +230,3 @@ class FakeDatapath:
 
     def close(self) -> None:
         self.closed = True
-
-
-def _keys(table: Table, rows: Rows) -> Rows:
-    """The key columns alone, packed, so that whole keys compare as one value."""
-    return repack_fields(rows[list(KEY[table])]).view(f"V{8 * len(KEY[table])}")

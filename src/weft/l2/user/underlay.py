@@ -152,18 +152,28 @@ class Underlay:
 
     def send_train(self, bucket: int, vtep: str, data: memoryview, size: int, tos: int) -> None:
         """Datagrams of `size` octets, the last maybe shorter, in as few calls as the kernel takes. Raises OSError."""
-        sender, to, mark = self._senders[bucket % len(self._senders)], (vtep, self.port), self._mark(tos)
-        step = min(_TRAIN_MAX, _PAYLOAD_MAX // size) * size if self.trains else size
-        cut = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+        step = self.most(size)
         for at in range(0, len(data), step):
             part = data[at : at + step]
-            try:
-                sender.sendmsg([part], [*mark, cut] if len(part) > size else mark, 0, to)
-            except OSError as error:
-                if error.errno != errno.EINVAL or not self._fragment:
-                    raise
-                for one in range(0, len(part), size):  # the path carries less: no train, but fragments
-                    sender.sendmsg([part[one : one + size]], mark, 0, to)
+            self.send_segments(bucket, vtep, [part], len(part), size, tos)
+
+    def most(self, size: int) -> int:
+        """Octets of as many datagrams of `size` as the kernel takes in one call."""
+        return min(_TRAIN_MAX, _PAYLOAD_MAX // size) * size if self.trains else size
+
+    def send_segments(self, bucket: int, vtep: str, parts: Buffers, octets: int, size: int, tos: int) -> None:
+        """Datagrams of `size` octets, the last maybe shorter, in one call; all parts together have `octets`, `most` of
+        them. Raises OSError."""
+        sender, to, mark = self._senders[bucket % len(self._senders)], (vtep, self.port), self._mark(tos)
+        cut = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+        try:
+            sender.sendmsg(parts, [*mark, cut] if octets > size else mark, 0, to)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not self._fragment:
+                raise
+            whole = b"".join(parts)
+            for at in range(0, octets, size):  # the path carries less: no train, but fragments
+                sender.sendmsg([whole[at : at + size]], mark, 0, to)
 
     def _mark(self, tos: int) -> list[tuple[int, int, bytes]]:
         if not tos:

@@ -1,4 +1,4 @@
-"""What the forwarder holds: segments, their tables and switches, ports, the underlay's sockets.
+"""What the forwarder holds: segments, their tables and switches, ports, the underlay's sockets, IP tunnels.
 
 Tables stand twice: as the plan's arrays, which `observe` reads back, and as the switch's dictionaries, which frames
 are looked up in. Whoever changes one changes the other here.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from weft.l2.user.device import Device
+from weft.l2.user.iptunnel.state import TunnelState
 from weft.l2.user.switch import Switch
 from weft.l2.user.underlay import Underlay
 from weft.model.address import words_to_ip
@@ -126,6 +127,7 @@ class World:
     segments: dict[SegmentKey, SegmentState] = field(default_factory=dict)
     ports: dict[str, PortState] = field(default_factory=dict)
     underlays: dict[tuple[str, int], Underlay] = field(default_factory=dict)
+    tunnels: dict[str, TunnelState] = field(default_factory=dict)
 
     def groups(self, underlay: Underlay) -> set[str]:
         """Groups that segments of an underlay socket flood to."""

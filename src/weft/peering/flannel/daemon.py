@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from weft.model.errors import Kind, WeftError
-from weft.netlink.namespace import Namespace
 from weft.peering.flannel import subnet_file
 from weft.peering.flannel.backend import Backend, External, Lease
 from weft.peering.flannel.config import NetworkConfig, parse
@@ -41,7 +40,7 @@ _NAT = 5.0
 _AGAIN = (0.2, 15.0)
 """Seconds after which a failure is tried again: at first, and at most."""
 
-Make = Callable[[NetworkConfig, External, Namespace], Backend]
+Make = Callable[[NetworkConfig, External, str | None], Backend]
 
 
 class Log(Protocol):

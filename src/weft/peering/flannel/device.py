@@ -24,8 +24,6 @@ from weft.netlink.namespace import Namespace
 
 CLUSTER = "flannel"
 """In the place of a cluster's name in the alias of what is ours."""
-PROTOCOL = 88
-"""Of our routes; iproute2's rt_protos leaves it free, and the agent's is 87."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,18 @@ import structlog
 
 from weft.agent.lock import NodeLock
 from weft.agent.until import unless
+from weft.l2.user.iptunnel.tunnels import IpTunnels
 from weft.model.errors import Kind, WeftError
 from weft.netlink import route
 from weft.netlink.alias import parse_alias
 from weft.netlink.bulk import Bulk
 from weft.netlink.channel import Channel
 from weft.netlink.links import Links
+from weft.netlink.route import PROTOCOL_PEERING as PROTOCOL
 from weft.peering.flannel import health, subnet_file
 from weft.peering.flannel.backends import make
 from weft.peering.flannel.daemon import Daemon
-from weft.peering.flannel.device import CLUSTER, PROTOCOL
+from weft.peering.flannel.device import CLUSTER
 from weft.peering.flannel.masquerade import Masquerade
 from weft.peering.flannel.options import Options
 from weft.store.etcd.address import Address
@@ -47,6 +49,11 @@ def clean(options: Options) -> list[str]:
     lock = _lock(options)
     channel, bulk, nat = Channel(), Bulk(), Masquerade()
     done = []
+    tunnels = IpTunnels(CLUSTER)
+    if tunnels.pid is not None:
+        tunnels.stop()
+        done.append("- forwarder of ip tunnels")
+    tunnels.close()
     try:
         links = Links(channel)
         for link in links.dump():

@@ -21,10 +21,11 @@ from weft.netlink.alias import random_mac
 from weft.netlink.bulk import Bulk, Refusal
 from weft.netlink.namespace import Namespace
 from weft.netlink.reach import way
+from weft.netlink.route import PROTOCOL_PEERING as PROTOCOL
 from weft.peering.flannel import vtep
 from weft.peering.flannel.backend import BackendData, External, Lease
 from weft.peering.flannel.config import VNI, VXLAN_PORT, NetworkConfig
-from weft.peering.flannel.device import PROTOCOL, Device, Devices
+from weft.peering.flannel.device import Device, Devices
 from weft.peering.flannel.drift import Drift
 from weft.peering.flannel.observe import between, observe
 from weft.peering.flannel.peers import Peers, Rowset
