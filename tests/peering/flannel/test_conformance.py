@@ -164,7 +164,6 @@ def probed(source: str, target: str) -> Iterator[list[int]]:
                 thread.join()
 
 
-@pytest.mark.parametrize("backend", ["udp"], indirect=True)
 def test_nothing_is_lost_while_etcd_and_the_daemon_are_down(
     backend: str, server: Etcd, node: Make, hosts: Fabric
 ) -> None:
