@@ -8,6 +8,7 @@ Tables travel as the octets of their arrays; both ends are the same program on t
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -288,6 +289,13 @@ def messages(pending: bytearray) -> Iterator[Answer]:
         message = unpack_answer(pending[_LENGTH.size : end])
         del pending[:end]
         yield message
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other side has hung up, whatever is still to be read."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def receive(connection: socket.socket) -> Answer | None:

@@ -39,6 +39,8 @@ class Punt:
 
     def ensure(self) -> None:
         """Asks a forwarder that has not been asked yet; called when one may have been started."""
+        if self._connection is not None and control.ended(self._connection):
+            self._leave()
         if self._connection is not None or not self._watched:
             return
         connection = self._connect()

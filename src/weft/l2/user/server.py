@@ -141,7 +141,7 @@ class Server:
             while (said := ears.take(turn, _LOOK)) is not None:
                 if said.frames or said.notes:
                     client.sendall(control.pack(said))
-                elif _ended(client):
+                elif control.ended(client):
                     return
         finally:
             ears.leave(turn)
@@ -245,13 +245,6 @@ def _same(namespace: Path, inode: int) -> bool:
     try:
         return namespace.stat().st_ino == inode
     except OSError:
-        return False
-
-
-def _ended(client: socket.socket) -> bool:
-    try:
-        return client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
         return False
 
 
