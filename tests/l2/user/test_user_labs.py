@@ -18,11 +18,10 @@ from weft.model.file import Document, parse
 
 pytestmark = pytest.mark.system
 
-# 02d is about local learning, which the user datapath does not have.
 LABS = [
     path
     for path in sorted((REPOSITORY / "labs").glob("0[123]*.yaml"))
-    if "datapath:" not in path.read_text() and path.stem != "02d-learning"
+    if "datapath:" not in path.read_text()
 ]
 ROUTED = [
     REPOSITORY / "labs" / f"{name}.yaml"
