@@ -36,14 +36,14 @@ from weft.agent.follow import Follower
 from weft.agent.hold import Held, as_it_is, held, hold, left_as
 from weft.agent.learner import Learner
 from weft.agent.probes import Probes
+from weft.agent.relays import Relays
 from weft.agent.report import Reporter, misplaced
 from weft.agent.roles import Roles
 from weft.agent.status import Status
-from weft.agent.touch import count, rows_of, rows_only
+from weft.agent.touch import count, rows_of, rows_only, tables_of
 from weft.compile.node import recompile
 from weft.l2.datapath import Applied, Datapath
 from weft.model.errors import WeftError
-from weft.model.network import SegmentKey
 from weft.model.node import Facts
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
@@ -107,7 +107,8 @@ class Agent:
         self._in_step = False  # the datapath held `_wanted` when we last left it
         self._wanted = self.plan
         self._reporter = Reporter(store, self.keys, node, now, wall, self._trouble)
-        self.learner = Learner(store, self.feed, node, datapath, self._wake.set, self._look_again, now)
+        self.relays = Relays(node, datapath, self._wake.set, now)
+        self.learner = Learner(store, self.feed, node, datapath, self._wake.set, self._look_again, now, self.relays)
         self.follower = Follower(
             store, self.feed, node, loaded=self._loaded, taken=self._changed, trouble=self._trouble
         )
@@ -119,7 +120,13 @@ class Agent:
         fd = self.datapath.events_fd()
         if fd is not None:
             loop.add_reader(fd, self._readable)
-        work = self.follower.run(), self._alive.run(), self.learner.run(), self._reporter.run()
+        work = (
+            self.follower.run(),
+            self._alive.run(),
+            self.learner.run(),
+            self.relays.run(),
+            self._reporter.run(),
+        )
         tasks = [asyncio.create_task(each) for each in work]
         self.roles.follow(self._wake.set)
         try:
@@ -234,6 +241,10 @@ class Agent:
         self.feed.dirty(dirty & kept.networks.keys())  # compiled once they are whole again
         self.plan = recompile(self.plan, self.feed.world, dirty, kept.networks.keys(), kept.routers.keys())
         observed = self._observed or self.datapath.observe()
+        if dirty:
+            self.relays.declared(self.plan, self.feed.world)
+            self.relays.adopt(observed)
+        self.plan = self.relays.into(self.plan)
         wanted = hold(self.plan, observed, kept) if self.feed.applied else as_it_is(self.node, observed)
         operations = self.drift.allowed(diff(wanted, observed))
         changed = self.drift.found(observed) if operations and not self._observed else {}
@@ -262,6 +273,7 @@ class Agent:
     def _learn(self, dirty: set[str]) -> None:
         if dirty:
             self.learner.declared()
+            self.relays.plugged(self.plan)
         else:
             self.learner.hear()  # an observation tells who is there
 
@@ -278,15 +290,15 @@ class Agent:
         if whole:
             self.feed.dirty(whole)
             return self._converge()
+        self.plan, more = self.relays.touch(self.plan)
+        operations += more
         applied = self._apply([*operations])
         if not applied.ok:
             self._observed = None
             self.feed.dirty({segment.network for segment in self.plan.segments.values()})
             return False
-        keys = {operation.key for operation in operations if isinstance(operation.key, SegmentKey)}
-        touched = {key: self.plan.tables[key] for key in keys}
-        self._observed = replace(self._observed, tables=self._observed.tables | touched)
-        self._wanted = replace(self._wanted, tables=self._wanted.tables | touched)
+        self._observed = replace(self._observed, **tables_of(operations, self.plan, self._observed))
+        self._wanted = replace(self._wanted, **tables_of(operations, self.plan, self._wanted))
         self.drift.leave(self._wanted, ())
         if operations and self.touched():  # while we wrote rows, somebody else did too
             self._wake.set()

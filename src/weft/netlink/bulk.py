@@ -7,6 +7,7 @@ ordinary user's receive buffer.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -87,6 +88,16 @@ class Bulk:
     def dump_fdb(self) -> Rows:
         """Every FDB row of the namespace: bridges' (NTF_MASTER) and vxlan devices' own (NTF_SELF); dtype ROW."""
         return self._dump(n.AF_BRIDGE)
+
+    def vtep(self, ifindex: int, mac: bytes) -> str | None:
+        """Where a vxlan device has a MAC, learned or not; None where it has not."""
+        body = n.NDMSG.pack(n.AF_BRIDGE, ifindex, 0, n.NTF_SELF, 0) + m.attribute(n.NDA_LLADDR, mac)
+        try:
+            found = self._channel.get(n.RTM_GETNEIGH, body)
+        except NetlinkError:
+            return None
+        octets = m.parse(found, 12).get(n.NDA_DST, b"") if found else b""
+        return str(ipaddress.ip_address(octets)) if len(octets) in (4, 16) else None
 
     def dump_neighbors(self) -> Rows:
         """Every IPv4 and IPv6 neighbor row of the namespace; dtype ROW."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from weft.netlink.addresses import Addresses
 from weft.netlink.bulk import Bulk
 from weft.netlink.channel import Channel
 from weft.netlink.links import Link, Links
+from weft.netlink.namespace import socket_in
 from weft.netlink.nft import Suppression, SuppressTable
 from weft.netlink.nft_gateway import GatewayTable
+from weft.netlink.nft_relay import RelayTable
 
 
 class Host:
@@ -97,8 +100,34 @@ class Host:
                 raise
             return {}
 
+    @cached_property
+    def relays(self) -> RelayTable:
+        return RelayTable(f"{self.table}-relay", self.namespace)
+
+    def keep_in(self, device: str, relayed: bool) -> None:
+        """ARP out of the device reaches the relay alone, or goes its way, as always on a kernel without nftables."""
+        try:
+            self.relays.put(device, relayed)
+        except WeftError as error:
+            if error.kind is not Kind.UNSUPPORTED or relayed:
+                raise
+
+    def kept_in(self) -> frozenset[str]:
+        """The devices whose ARP reaches the relay alone; none on a kernel without nftables."""
+        try:
+            return self.relays.observe()
+        except WeftError as error:
+            if error.kind is not Kind.UNSUPPORTED:
+                raise
+            return frozenset()
+
+    @cached_property
+    def raw(self) -> socket.socket:
+        """For frames out of any device; none come in."""
+        return socket_in(self.namespace, socket.AF_PACKET, socket.SOCK_RAW)
+
     def close(self) -> None:
-        for name in ("channel", "bulk", "suppression", "gateways"):
+        for name in ("channel", "bulk", "suppression", "gateways", "relays", "raw"):
             if opened := self.__dict__.pop(name, None):
                 opened.close()
         for name in ("links", "addresses"):
@@ -163,16 +192,17 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One reading of the host; `suppression` and `gateways` as of nftables."""
+    """One reading of the host; `suppression`, `gateways` and `relayed` as of nftables."""
 
     links: list[Link]
     addresses: dict[int, tuple[str, ...]]
     suppression: Suppression
     gateways: dict[str, tuple[str, ...]]
+    relayed: frozenset[str] = frozenset()
 
     @staticmethod
     def of(host: Host) -> Snapshot:
-        return Snapshot(host.links.dump(), host.addresses.dump(), host.suppressed(), host.kept_off())
+        return Snapshot(host.links.dump(), host.addresses.dump(), host.suppressed(), host.kept_off(), host.kept_in())
 
 
 def unquiet(link: Link) -> list[str]:

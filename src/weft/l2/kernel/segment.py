@@ -3,8 +3,10 @@
 The bridge neither speaks (STP off, no forward delay, no multicast snooping) nor owns an address, unless a host port
 gives it one. The vxlan device is a port of it, with
     learning       off in control-plane networks, on the device and on the bridge port
-    unicast flood  off where ARP is suppressed: an unknown unicast frame never enters a tunnel
+    unicast flood  off where ARP is suppressed and nothing is learned: an unknown unicast frame enters no tunnel
     neigh_suppress on where ARP is suppressed; nftables drops what ARP and ND would still leave (weft.netlink.nft)
+In a segment that is relayed (`proxy` and learning) it also drops the ARP that arrives (weft.netlink.nft_relay): the
+relay alone sees it.
 Outer TTL is 64 for unicast and for groups (the kernel's own for groups is 1, which no router would forward).
 drivers/net/vxlan/vxlan_core.c, net/bridge/.
 """
@@ -54,6 +56,7 @@ def drop(host: Host, segment: Segment) -> None:
         if link is not None and link.kind == kind and host.alias(link):
             host.delete(link, after)
     host.keep_off(tunnel, ())
+    host.keep_in(tunnel, False)
 
 
 def _devices(key: SegmentKey) -> tuple[tuple[str, str], ...]:
@@ -128,6 +131,7 @@ def _put_vxlan(host: Host, segment: Segment, bridge: Link, rebuild: bool) -> Non
     else:
         host.suppression.add(name)
     host.keep_off(name, segment.anycast)
+    host.keep_in(name, segment.relayed)
     host.quiet(name)
     if link.master != bridge.index:  # down first: no frame passes before the port's flags are right
         host.links.change(link, Change(up=False))
@@ -190,7 +194,7 @@ def _port_flags(learning: bool, arp: Arp) -> dict[int, int]:
     return {
         BridgePort.MODE: 0,
         BridgePort.LEARNING: int(learning),
-        BridgePort.UNICAST_FLOOD: int(not suppress),
+        BridgePort.UNICAST_FLOOD: int(learning or not suppress),
         BridgePort.MCAST_FLOOD: 1,
         BridgePort.BCAST_FLOOD: 1,
         BridgePort.NEIGH_SUPPRESS: int(arp is Arp.SUPPRESS),
@@ -339,4 +343,6 @@ def _tunnel_flaws(
         flaws.append(f"nft drops ARP and ND that leave by {tunnel.name}")
     if snapshot.gateways.get(tunnel.name, ()) != segment.anycast:
         flaws.append(f"nft does not keep anycast gateways off {tunnel.name}")
+    if (tunnel.name in snapshot.relayed) is not segment.relayed:
+        flaws.append(f"nft {'lets' if segment.relayed else 'does not let'} ARP out of {tunnel.name} reach gateways")
     return flaws
