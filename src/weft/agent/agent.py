@@ -105,7 +105,7 @@ class Agent:
         self._failures = 0
         self._in_step = False  # the datapath held `_wanted` when we last left it
         self._wanted = self.plan
-        self._reporter = Reporter(store, self.keys, node, now, wall)
+        self._reporter = Reporter(store, self.keys, node, now, wall, self._trouble)
         self.learner = Learner(store, self.feed, node, datapath, self._wake.set, self._look_again, now)
         self.follower = Follower(
             store, self.feed, node, loaded=self._loaded, taken=self._changed, trouble=self._trouble
@@ -118,7 +118,8 @@ class Agent:
         fd = self.datapath.events_fd()
         if fd is not None:
             loop.add_reader(fd, self._readable)
-        tasks = [asyncio.create_task(each) for each in (self.follower.run(), self._alive.run(), self.learner.run())]
+        sources = (self.follower.run(), self._alive.run(), self.learner.run(), self._reporter.run())
+        tasks = [asyncio.create_task(each) for each in sources]
         self.roles.follow(self._wake.set)
         try:
             await self._work(tasks)
@@ -153,7 +154,7 @@ class Agent:
             if ok:
                 self.roles.reached(self.plan)
             rest = min(max(self._resync, _SHARE * (self._now() - self._busy)), _LONGEST * self._resync)
-            await self._publish()
+            self._reporter.say(self._facts, self.status)
             self._told(self.status)
             self._failures = 0 if ok else self._failures + 1
             pause = rest if ok else min(_BACKOFF[0] * 2 ** min(self._failures - 1, 9), _BACKOFF[1])
@@ -262,7 +263,8 @@ class Agent:
             self.learner.hear()  # an observation tells who is there
 
     def _quick(self) -> bool:
-        """Whether nothing but endpoints has changed since the datapath was left as it was wanted."""
+        """Whether nothing but endpoints, or ports that are like them, has changed since the datapath was left as it was
+        wanted."""
         same = self._observed is not None and self._judged == (self.feed.version, self._facts)
         return same and self._in_step and self.feed.settled and self.feed.applied and self.drift.due() is None
 
@@ -288,6 +290,7 @@ class Agent:
             self._wake.set()
         self.status = msgspec.structs.replace(
             self.status,
+            revision=max(self.status.revision, self.feed.intended),
             operations=self.status.operations + len(applied.done),
             notes=self._notes(),
             rows=count(self._wanted),
@@ -304,6 +307,7 @@ class Agent:
         if (judged := (self.feed.version, self._facts)) != self._judged:
             self._judged = judged
             self._kept = held(self.feed.world, self.feed.broken, self.keys, self.node)
+            self.feed.sound = self.feed.version if self._kept.sound else -1
         return self._kept
 
     def _apply(self, operations: list[Operation]) -> Applied:
@@ -365,13 +369,3 @@ class Agent:
 
     def _notes(self) -> tuple[str, ...]:
         return (*(() if self.drift.due() is not None else self.drift.fights()), *self.learner.notes)
-
-    async def _publish(self) -> None:
-        """Facts and status into the store, where they differ from what was last said."""
-        try:
-            later = await self._reporter.publish(self._facts, self.status)
-        except WeftError as error:
-            self._trouble(error)
-            return
-        if later is not None:
-            asyncio.get_running_loop().call_later(later, self._wake.set)
