@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from weft import __version__
-from weft.cli import agent, apply, delete, demo, diff, doctor, get, lab_test, options, output, schema, show, status
+from weft.cli import agent, apply, delete, demo, diff, doctor, get, lab_test, options, output, schema, show, sim, status
 from weft.model.errors import WeftError, WeftErrors
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (apply, diff, get, delete, show, status, doctor, agent, demo, schema):
+for command in (apply, diff, get, delete, show, status, doctor, agent, demo, sim, schema):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
 app.add_typer(lab_test.app, name="lab")  # with `lab test`, which registers itself there
 
