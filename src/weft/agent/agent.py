@@ -30,20 +30,20 @@ import structlog
 from weft import __version__
 from weft.agent.alive import Alive
 from weft.agent.contact import Contact
-from weft.agent.drift import Drift, objects
+from weft.agent.drift import Drift, objects, of
 from weft.agent.feed import Feed
 from weft.agent.follow import Follower
 from weft.agent.hold import Held, as_it_is, held, hold, left_as
 from weft.agent.learner import Learner
 from weft.agent.probes import Probes
+from weft.agent.relays import Relays
 from weft.agent.report import Reporter, misplaced
 from weft.agent.roles import Roles
 from weft.agent.status import Status
-from weft.agent.touch import count, rows_of, rows_only
+from weft.agent.touch import count, rows_of, rows_only, tables_of
 from weft.compile.node import recompile
 from weft.l2.datapath import Applied, Datapath
 from weft.model.errors import WeftError
-from weft.model.network import SegmentKey
 from weft.model.node import Facts
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
@@ -107,7 +107,8 @@ class Agent:
         self._in_step = False  # the datapath held `_wanted` when we last left it
         self._wanted = self.plan
         self._reporter = Reporter(store, self.keys, node, now, wall, self._trouble)
-        self.learner = Learner(store, self.feed, node, datapath, self._wake.set, self._look_again, now)
+        self.relays = Relays(node, datapath, self._wake.set, now)
+        self.learner = Learner(store, self.feed, node, datapath, self._wake.set, self._look_again, now, self.relays)
         self.follower = Follower(
             store, self.feed, node, loaded=self._loaded, taken=self._changed, trouble=self._trouble
         )
@@ -119,7 +120,13 @@ class Agent:
         fd = self.datapath.events_fd()
         if fd is not None:
             loop.add_reader(fd, self._readable)
-        work = self.follower.run(), self._alive.run(), self.learner.run(), self._reporter.run()
+        work = (
+            self.follower.run(),
+            self._alive.run(),
+            self.learner.run(),
+            self.relays.run(),
+            self._reporter.run(),
+        )
         tasks = [asyncio.create_task(each) for each in work]
         self.roles.follow(self._wake.set)
         try:
@@ -234,9 +241,13 @@ class Agent:
         self.feed.dirty(dirty & kept.networks.keys())  # compiled once they are whole again
         self.plan = recompile(self.plan, self.feed.world, dirty, kept.networks.keys(), kept.routers.keys())
         observed = self._observed or self.datapath.observe()
+        if dirty:
+            self.relays.declared(self.plan, self.feed.world)
+            self.relays.adopt(observed)
+        self.plan = self.relays.into(self.plan)
         wanted = hold(self.plan, observed, kept) if self.feed.applied else as_it_is(self.node, observed)
         operations = self.drift.allowed(diff(wanted, observed))
-        changed = self.drift.found(observed) if operations and not self._observed else set[str]()
+        changed = self.drift.found(observed) if operations and not self._observed else {}
         applied = self._apply(operations)
         repaired = self._repaired(changed, applied)
         failed = [operation for operation, _ in applied.failed]
@@ -262,11 +273,13 @@ class Agent:
     def _learn(self, dirty: set[str]) -> None:
         if dirty:
             self.learner.declared()
+            self.relays.plugged(self.plan)
         else:
             self.learner.hear()  # an observation tells who is there
 
     def _quick(self) -> bool:
-        """Whether nothing but endpoints has changed since the datapath was left as it was wanted."""
+        """Whether nothing but endpoints, or ports that are like them, has changed since the datapath was left as it was
+        wanted."""
         same = self._observed is not None and self._judged == (self.feed.version, self._facts)
         return same and self._in_step and self.feed.settled and self.feed.applied and self.drift.due() is None
 
@@ -278,20 +291,21 @@ class Agent:
         if whole:
             self.feed.dirty(whole)
             return self._converge()
+        self.plan, more = self.relays.touch(self.plan)
+        operations += more
         applied = self._apply([*operations])
         if not applied.ok:
             self._observed = None
             self.feed.dirty({segment.network for segment in self.plan.segments.values()})
             return False
-        keys = {operation.key for operation in operations if isinstance(operation.key, SegmentKey)}
-        touched = {key: self.plan.tables[key] for key in keys}
-        self._observed = replace(self._observed, tables=self._observed.tables | touched)
-        self._wanted = replace(self._wanted, tables=self._wanted.tables | touched)
+        self._observed = replace(self._observed, **tables_of(operations, self.plan, self._observed))
+        self._wanted = replace(self._wanted, **tables_of(operations, self.plan, self._wanted))
         self.drift.leave(self._wanted, ())
         if operations and self.touched():  # while we wrote rows, somebody else did too
             self._wake.set()
         self.status = msgspec.structs.replace(
             self.status,
+            revision=max(self.status.revision, self.feed.intended),
             operations=self.status.operations + len(applied.done),
             notes=self._notes(),
             rows=count(self._wanted),
@@ -308,6 +322,7 @@ class Agent:
         if (judged := (self.feed.version, self._facts)) != self._judged:
             self._judged = judged
             self._kept = held(self.feed.world, self.feed.broken, self.keys, self.node)
+            self.feed.sound = self.feed.version if self._kept.sound else -1
         return self._kept
 
     def _apply(self, operations: list[Operation]) -> Applied:
@@ -316,7 +331,8 @@ class Agent:
         begun = self._now()
         applied = self.datapath.apply(operations)
         self.apply_seconds = self._now() - begun
-        self._log.info("applied", operations=len(applied.done), seconds=round(self.apply_seconds, 4))
+        if applied.done:
+            self._log.info("applied", operations=len(applied.done), seconds=round(self.apply_seconds, 4))
         failing = {str(operation).splitlines()[0]: str(error) for operation, error in applied.failed}
         for operation, error in failing.items() - self._failing.items():  # what goes on failing was told of
             self._log.error("operation failed", operation=operation, error=error)
@@ -325,15 +341,16 @@ class Agent:
             self.datapath.events()  # what we began ourselves must not wake us before the pause is over
         return applied
 
-    def _repaired(self, changed: set[str], applied: Applied) -> int:
+    def _repaired(self, changed: dict[str, str], applied: Applied) -> int:
         """Tells of what others changed and was put back; returns how many objects that were."""
-        names = sorted(changed & {name for operation in applied.done for name in objects(operation)}) if changed else []
+        names = sorted(changed.keys() & {name for operation in applied.done for name in objects(operation)})
+        touched = len({of(name) for name in names})
         if names:
-            what = "; ".join(names[:_TOLD]) + (" …" if len(names) > _TOLD else "")
-            self._log.warning("drift repaired", objects=len(names), what=what)
+            what = "; ".join(changed[name] for name in names[:_TOLD]) + (" …" if len(names) > _TOLD else "")
+            self._log.warning("drift repaired", objects=touched, what=what)
         for name in self.drift.repaired(names):
             self._log.error("fight", what=name, error="another program keeps changing it; repairs slow down")
-        return len(names)
+        return touched
 
     def _learn_facts(self) -> None:
         me = self.feed.world.nodes.get(self.node)

@@ -7,6 +7,7 @@ ordinary user's receive buffer.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from weft.model.address import int_to_mac
 from weft.netlink import message as m
 from weft.netlink import neighbor as n
 from weft.netlink import route
@@ -62,6 +64,15 @@ class Bulk:
         """Removes rows by MAC; a MAC whose bridge row is missing is refused and keeps its vxlan row."""
         return self._send(rows, n.encode(rows, n.Form(n.FDB_KEY, ifindex, ntf=ntf)))
 
+    def is_local(self, port: int, mac: int) -> bool:
+        """Whether the bridge of this port owns a MAC, as its own or a port's (rtnl_fdb_get, net/core/rtnetlink.c)."""
+        body = n.NDMSG.pack(n.AF_BRIDGE, port, 0, n.NTF_MASTER, 0) + m.attribute(n.NDA_LLADDR, mac.to_bytes(6, "big"))
+        try:
+            found = self._channel.get(n.RTM_GETNEIGH, body)
+        except NetlinkError as error:
+            raise failure(error, int_to_mac(mac), "read its row") from error
+        return found is not None and bool(n.NDMSG.unpack_from(found)[2] & n.NUD_PERMANENT)
+
     def age_fdb(self, ifindex: int, rows: Rows) -> list[Refusal]:
         """Makes rows of a bridge port learned ones, which age: by MAC, whatever they were."""
         form = n.Form(n.FDB_KEY, ifindex, _REPLACE, n.NUD_REACHABLE, n.NTF_MASTER)
@@ -87,6 +98,16 @@ class Bulk:
     def dump_fdb(self) -> Rows:
         """Every FDB row of the namespace: bridges' (NTF_MASTER) and vxlan devices' own (NTF_SELF); dtype ROW."""
         return self._dump(n.AF_BRIDGE)
+
+    def vtep(self, ifindex: int, mac: bytes) -> str | None:
+        """Where a vxlan device has a MAC, learned or not; None where it has not."""
+        body = n.NDMSG.pack(n.AF_BRIDGE, ifindex, 0, n.NTF_SELF, 0) + m.attribute(n.NDA_LLADDR, mac)
+        try:
+            found = self._channel.get(n.RTM_GETNEIGH, body)
+        except NetlinkError:
+            return None
+        octets = m.parse(found, 12).get(n.NDA_DST, b"") if found else b""
+        return str(ipaddress.ip_address(octets)) if len(octets) in (4, 16) else None
 
     def dump_neighbors(self) -> Rows:
         """Every IPv4 and IPv6 neighbor row of the namespace; dtype ROW."""

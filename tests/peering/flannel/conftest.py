@@ -10,6 +10,8 @@ import pytest
 from tests.peering.flannel.etcd import Etcd, etcd
 from tests.peering.flannel.fabric import Fabric, fabric
 from tests.peering.flannel.node import Node
+from weft.l2.user.iptunnel.tunnels import IpTunnels
+from weft.peering.flannel.device import CLUSTER
 
 
 @pytest.fixture
@@ -36,3 +38,6 @@ def node(hosts: Fabric, tmp_path: Path) -> Iterator[Callable[..., Node]]:
     yield make
     for each in made:
         each.kill()
+        tunnels = IpTunnels(CLUSTER, each.host.namespace)  # a forwarder outlives its daemon
+        tunnels.stop()
+        tunnels.close()

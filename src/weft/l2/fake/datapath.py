@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 import weft
-from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, ToPorts, ToTunnels
+from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, Sought, ToPorts, ToTunnels
 from weft.l2.fake.faults import Faults
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
@@ -55,7 +55,7 @@ class FakeDatapath:
         self.learned: dict[SegmentKey, Tables] = {}
         self.log: list[Operation] = []
         self.injected: list[tuple[SegmentKey, bytes, ToPorts | ToTunnels]] = []
-        self.punted: list[Punted | Heard] = []
+        self.punted: list[Punted | Heard | Sought] = []
         self.watched: frozenset[SegmentKey] = frozenset()
         self.observations = 0
         self.closed = False
@@ -205,12 +205,12 @@ class FakeDatapath:
     def watch(self, segments: Collection[SegmentKey]) -> None:
         self.watched = frozenset(segments)
 
-    def hear(self, punted: Punted | Heard) -> None:
+    def hear(self, punted: Punted | Heard | Sought) -> None:
         """A local host spoke; nobody listens where nobody asked."""
         if punted.segment in self.watched:
             self.punted.append(punted)
 
-    def punt(self) -> Sequence[Punted | Heard]:
+    def punt(self) -> Sequence[Punted | Heard | Sought]:
         found, self.punted = self.punted, []
         return found
 
