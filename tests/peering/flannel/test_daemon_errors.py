@@ -104,26 +104,6 @@ def test_an_exhausted_pool_and_a_subnet_that_is_taken(server: Etcd, node: Make) 
     ) in one_line(late, "no subnet of length")
 
 
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        (["-etcd-endpoints", "ftp://x"], "-etcd-endpoints: 'ftp://x' is no endpoint; use http://HOST:2379"),
-        (["-etcd-endpoints=http://a:1,https://b:1"], "http and https cannot be mixed"),
-        (["-etcd-certfile", "x"], "a client certificate needs both -etcd-certfile and -etcd-keyfile"),
-        (["-etcd-username", "x"], "-etcd-username needs -etcd-password; set FLANNELD_ETCD_PASSWORD"),
-        (["-public-ip", "fd00::1"], "-public-ip is 'fd00::1'; use one address of this family"),
-        (["-subnet-lease-renew-margin=0"], "-subnet-lease-renew-margin is 0; use 1 to 1439"),
-        (["-ip-masq=maybe"], "No such option"),
-        (["-kube-subnet-mgr"], "No such option"),
-    ],
-)
-def test_a_wrong_command_line_is_refused_at_once(node: Make, words: list[str], line: str) -> None:
-    mine = node(5)
-    mine.start(*words)
-    assert mine.exits() == 2
-    assert line.lower() in mine.said().lower()
-
-
 def test_a_device_that_is_not_there(server: Etcd, node: Make) -> None:
     server.put("config", CONFIG)
     mine = node(5, "-iface", "eth7", "-iface=10.9.9.9")
