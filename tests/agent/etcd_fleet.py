@@ -7,6 +7,7 @@ host 1 ── 10.99.1.0/24 ── store (10.99.0.1, etcd) ── 10.99.2.0/24 �
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import subprocess
@@ -18,20 +19,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.agent.life_process import PATIENCE, Fleet
-from tests.l2.l2_world import Underlay
+from tests.l2.l2_world import Underlay, ip
 from tests.store.etcd_server import Member
 from weft.netlink import namespace
 
 T = TypeVar("T")
+MONITORS = ("bridge", "monitor", "fdb"), ("ip", "monitor", "neigh", "link", "address")
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
 class EtcdFleet(Fleet):
-    """`erased`: one line for each row, device or address of ours that went away on a host since the last look."""
+    """`erased()`: a line for each row, device or address of ours that has gone away on a host."""
 
     member: Member = field(default_factory=lambda: Member(Path("/nonexistent")))
     monitors: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    marks: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def url(self) -> str:
@@ -44,15 +47,30 @@ class EtcdFleet(Fleet):
     def monitor(self) -> None:
         """From now on it is written down what disappears from the hosts' tables."""
         for host in self.world.hosts:
-            for command in (["bridge", "monitor", "fdb"], ["ip", "monitor", "neigh", "link", "address"]):
-                with (self.path / f"{host}.monitor").open("ab") as output:
+            for command in MONITORS:
+                with self._written(host, command).open("ab") as output:
                     words = ["ip", "netns", "exec", host, *command]
                     self.monitors.append(subprocess.Popen(words, stdout=output, stderr=output))
+        self.erased()
+
+    def _written(self, host: str, command: tuple[str, ...]) -> Path:
+        return self.path / f"{host}.{command[0]}"
 
     def erased(self) -> list[str]:
-        told = [(self.path / f"{host}.monitor").read_text().splitlines() for host in self.world.hosts]
-        assert all(lines for lines in told), "the monitors see what is added"
-        return [line for lines in told for line in lines if line.startswith("Deleted") and "5000" in line]
+        """All that was told up to now: what is done last, a row on the underlay's device, has been seen as well."""
+        deadline = time.monotonic() + PATIENCE
+        lines: list[str] = []
+        for host in self.world.hosts:
+            told = [self._written(host, command) for command in MONITORS]
+            while True:
+                mark = f"02:00:00:00:ee:{next(self.marks):02x}"
+                ip(host, *f"bridge fdb add {mark} dev eth1 self permanent".split())
+                time.sleep(0.1)
+                if all(mark in path.read_text() for path in told):
+                    break
+                assert time.monotonic() < deadline, "the monitors do not tell"
+            lines += [line for path in told for line in path.read_text().splitlines()]
+        return [line for line in lines if line.startswith("Deleted") and "5000" in line]
 
     def cpu(self) -> list[float]:
         """Seconds of CPU that each agent has taken so far, user and system."""

@@ -18,7 +18,7 @@ import pytest
 
 from tests.agent.etcd_fleet import EtcdFleet, etcd_fleet
 from tests.agent.life_process import KEYS, none_lost
-from tests.l2.l2_world import joined
+from tests.l2.l2_world import ip, joined
 from weft.agent.status import read, wait_in_sync
 from weft.store import open_store
 
@@ -142,3 +142,9 @@ def test_each_cause_was_told_once(fleet: EtcdFleet) -> None:
     for host in (0, 1):
         assert len(fleet.warnings(host)) <= 8, fleet.warnings(host)
         assert sum(line["event"] == "store answers again" for line in fleet.logged(host)) >= 3
+
+
+def test_what_goes_away_would_have_been_seen(fleet: EtcdFleet) -> None:
+    command = "bridge fdb del 02:00:00:00:00:0b dev wx5000 self"
+    ip(fleet.world.hosts[0], *command.split())
+    assert any("02:00:00:00:00:0b" in line and "wx5000" in line for line in fleet.erased())

@@ -30,7 +30,7 @@ import structlog
 from weft import __version__
 from weft.agent.alive import Alive
 from weft.agent.contact import Contact
-from weft.agent.drift import Drift, objects
+from weft.agent.drift import Drift, objects, of
 from weft.agent.feed import Feed
 from weft.agent.follow import Follower
 from weft.agent.hold import Held, as_it_is, held, hold, left_as
@@ -247,7 +247,7 @@ class Agent:
         self.plan = self.relays.into(self.plan)
         wanted = hold(self.plan, observed, kept) if self.feed.applied else as_it_is(self.node, observed)
         operations = self.drift.allowed(diff(wanted, observed))
-        changed = self.drift.found(observed) if operations and not self._observed else set[str]()
+        changed = self.drift.found(observed) if operations and not self._observed else {}
         applied = self._apply(operations)
         repaired = self._repaired(changed, applied)
         failed = [operation for operation, _ in applied.failed]
@@ -278,7 +278,8 @@ class Agent:
             self.learner.hear()  # an observation tells who is there
 
     def _quick(self) -> bool:
-        """Whether nothing but endpoints has changed since the datapath was left as it was wanted."""
+        """Whether nothing but endpoints, or ports that are like them, has changed since the datapath was left as it was
+        wanted."""
         same = self._observed is not None and self._judged == (self.feed.version, self._facts)
         return same and self._in_step and self.feed.settled and self.feed.applied and self.drift.due() is None
 
@@ -304,6 +305,7 @@ class Agent:
             self._wake.set()
         self.status = msgspec.structs.replace(
             self.status,
+            revision=max(self.status.revision, self.feed.intended),
             operations=self.status.operations + len(applied.done),
             notes=self._notes(),
             rows=count(self._wanted),
@@ -320,6 +322,7 @@ class Agent:
         if (judged := (self.feed.version, self._facts)) != self._judged:
             self._judged = judged
             self._kept = held(self.feed.world, self.feed.broken, self.keys, self.node)
+            self.feed.sound = self.feed.version if self._kept.sound else -1
         return self._kept
 
     def _apply(self, operations: list[Operation]) -> Applied:
@@ -328,7 +331,8 @@ class Agent:
         begun = self._now()
         applied = self.datapath.apply(operations)
         self.apply_seconds = self._now() - begun
-        self._log.info("applied", operations=len(applied.done), seconds=round(self.apply_seconds, 4))
+        if applied.done:
+            self._log.info("applied", operations=len(applied.done), seconds=round(self.apply_seconds, 4))
         failing = {str(operation).splitlines()[0]: str(error) for operation, error in applied.failed}
         for operation, error in failing.items() - self._failing.items():  # what goes on failing was told of
             self._log.error("operation failed", operation=operation, error=error)
@@ -337,15 +341,16 @@ class Agent:
             self.datapath.events()  # what we began ourselves must not wake us before the pause is over
         return applied
 
-    def _repaired(self, changed: set[str], applied: Applied) -> int:
+    def _repaired(self, changed: dict[str, str], applied: Applied) -> int:
         """Tells of what others changed and was put back; returns how many objects that were."""
-        names = sorted(changed & {name for operation in applied.done for name in objects(operation)}) if changed else []
+        names = sorted(changed.keys() & {name for operation in applied.done for name in objects(operation)})
+        touched = len({of(name) for name in names})
         if names:
-            what = "; ".join(names[:_TOLD]) + (" …" if len(names) > _TOLD else "")
-            self._log.warning("drift repaired", objects=len(names), what=what)
+            what = "; ".join(changed[name] for name in names[:_TOLD]) + (" …" if len(names) > _TOLD else "")
+            self._log.warning("drift repaired", objects=touched, what=what)
         for name in self.drift.repaired(names):
             self._log.error("fight", what=name, error="another program keeps changing it; repairs slow down")
-        return len(names)
+        return touched
 
     def _learn_facts(self) -> None:
         me = self.feed.world.nodes.get(self.node)

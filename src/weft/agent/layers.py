@@ -93,7 +93,7 @@ class Layers:
     def _refuse(self, operation: Operation) -> None:
         """A router's own VNI arrives on a UDP port that the datapath may not share: its packets would be dropped."""
         if isinstance(operation, PutRouter) and operation.router.l3 and getattr(self._l2, "takes_udp_port", False):
-            what = "its L3 VNI would never arrive: Open vSwitch takes all VXLAN of this host"
+            what = "its L3 VNI would never arrive: this node's datapath takes all VXLAN of its host"
             remedy = "leave out the router's `vni` (asymmetric IRB), or use `datapath: kernel` on this node"
             raise WeftError(Kind.UNSUPPORTED, what, where=f"router {operation.router.name}", remedy=remedy)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from weft.l2.names import Alias, lawful, parse_alias
+from weft.l2.names import Alias, lawful, parse_alias, renamed
 from weft.model.errors import Kind, WeftError
 from weft.netlink import sysctl
 from weft.netlink.addresses import Addresses
@@ -25,7 +25,8 @@ from weft.netlink.nft_relay import RelayTable
 class Host:
     """`namespace` None: the process's own. `ports` maps a port's namespace as declared to its name on this machine.
 
-    `declared`: addresses that ports were put with, where an alias has no room for them.
+    `declared`: addresses that ports were put with, where an alias has no room for them. `strays`: devices of ours that
+    somebody has renamed, by the name they had, as last observed.
     """
 
     def __init__(self, cluster: str, namespace: str | None, ports: Callable[[str], str]) -> None:
@@ -33,6 +34,7 @@ class Host:
         self.namespace = namespace
         self.ports = ports
         self.declared: dict[str, tuple[str, ...]] = {}
+        self.strays: dict[str, list[Link]] = {}
         self._doomed: list[tuple[Link, Callable[[], None] | None]] | None = None
 
     @cached_property
@@ -135,6 +137,12 @@ class Host:
         """What the link is to us, None if it is not ours."""
         alias = parse_alias(link.alias, self.cluster)
         return alias if alias and lawful(link.name, alias) else None
+
+    def renamed(self, link: Link) -> tuple[Alias, str] | None:
+        """What a link of ours is that somebody has renamed, and its name by law; None if it is not provably ours."""
+        alias = parse_alias(link.alias, self.cluster)
+        name = renamed(link.name, link.index, alias) if alias else None
+        return (alias, name) if alias and name else None
 
     def delete(self, link: Link, after: Callable[[], None] | None = None) -> None:
         """Deletes a link of ours, at once or, inside `together`, with others; `after` is done when it is gone."""

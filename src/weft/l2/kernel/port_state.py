@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from weft.l2 import names
+from weft.l2 import default_route, names
 from weft.l2.kernel.host import Host, Snapshot, ordered, unquiet
-from weft.l2.kernel.port import device, flags, gateways_of, paired
+from weft.l2.kernel.port import device, flags, paired
 from weft.l2.names import Alias, DeviceKind
 from weft.model.errors import WeftError
 from weft.model.network import SegmentKey
@@ -66,7 +66,7 @@ def _look(namespace: str) -> _Inside | None:
         return None
     try:
         links = {link.name: link for link in Links(channel).dump()}
-        return _Inside(links, Addresses(channel).dump(), gateways_of(Routing(channel).routes()))
+        return _Inside(links, Addresses(channel).dump(), default_route.found(Routing(channel).routes()))
     finally:
         channel.close()
 
@@ -112,7 +112,7 @@ def _namespace(host: Host, link: Link, port: LocalPort, insides: Insides) -> Fou
     if not peer.up:
         flaws.append(f"{peer.name} is down")
     if link.mtu != peer.mtu:
-        flaws.append(f"{link.name} has mtu {link.mtu}")
+        flaws.append(f"{link.name} has mtu {link.mtu}, not {peer.mtu}")
     if (loopback := inside.links.get("lo")) and not loopback.up:
         flaws.append("lo is down")
     addresses = ordered(inside.addresses.get(peer.index, ()), port.addresses)

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from weft.model.address import UDP_PORT_VXLAN
+from weft.model.address import UDP_PORT_VXLAN, is_mac
 from weft.model.network import Arp, SegmentKey
 from weft.plan import tables
 from weft.plan.segment import Segment
@@ -160,7 +160,7 @@ def _behaviour(held: Held, ports: Ports, cluster: str, mine: int) -> Iterator[Fl
 
 def _about(stay: str) -> tuple[str, ...]:
     """What concerns a distributed gateway: frames from and to its MAC, ARP and ND about its addresses."""
-    if len(stay) == 17 and stay.count(":") == 5:
+    if is_mac(stay):
         return f"TAG,dl_src={stay}", f"TAG,dl_dst={stay}"
     if ipaddress.ip_address(stay).version == 4:
         return f"arp,TAG,arp_tpa={stay}", f"arp,TAG,arp_spa={stay}"
