@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from weft.l3 import irb, paths, router, tables
+from weft.l3.advertise import Advertiser
 from weft.l3.announce import announce
 from weft.l3.events import Events
 from weft.l3.inside import Inside, RouterHost
@@ -48,22 +49,30 @@ class KernelRouting:
         self._put: dict[str, Router] = {}  # as this process put them: in which order addresses were told
 
     @cached_property
+    def _advertiser(self) -> Advertiser:
+        return Advertiser()
+
+    @cached_property
     def _events(self) -> Events:
         return Events()
 
     def observe(self) -> Routers:
         found = Routers()
         insides: dict[str, Inside] = {}
+        standing: dict[str, tuple[Router, Inside, dict[str, int]]] = {}
         for name in self._host.ours():
             inside = self._host.find(name)
             if inside is not None:
                 insides[name] = inside
-                self._read(name, inside, found)
+                mtus = self._read(name, inside, found)
+                standing[name] = found.routers[name], inside, mtus
         if "_events" in self.__dict__:
             self._events.learn(insides)
+            self._advertiser.follow(standing)  # who only looks does not speak
         return found
 
-    def _read(self, name: str, inside: Inside, found: Routers) -> None:
+    def _read(self, name: str, inside: Inside, found: Routers) -> dict[str, int]:
+        """Adds the router to what was found; the MTUs of its devices."""
         links = inside.links.dump()
         base, flaws = router.read(self._host, inside, name, links)
         interfaces = irb.read(self._host, inside, links)
@@ -82,6 +91,7 @@ class KernelRouting:
         found.tables.update(tables.read(self._host, name, inside, links))
         told = [("", flaws), *((each.device, wrong) for each, wrong in interfaces)]
         found.flaws.update({RouterDevice(name, device): tuple(wrong) for device, wrong in told if wrong})
+        return {link.name: link.mtu for link in links}
 
     def apply(self, operation: Operation) -> None:
         """One operation of those that `is_ours` names. Raises WeftError."""
@@ -117,6 +127,8 @@ class KernelRouting:
         return self._events.fileno()
 
     def close(self) -> None:
+        if advertiser := self.__dict__.pop("_advertiser", None):
+            advertiser.close()
         self._host.close()
         if events := self.__dict__.pop("_events", None):
             events.close()

@@ -38,6 +38,7 @@ class Irb:
 
     `addresses`: the gateway's, with prefix length; where anycast, each alone (/32, /128). `proxy`: it answers ARP for
     every address it has a route to. `asks`: it sends ARP and ND itself for neighbors that no table names.
+    `advertise`: it sends router advertisements, from its link-local address.
     """
 
     network: str
@@ -48,6 +49,7 @@ class Irb:
     anycast: str = ""
     proxy: bool = False
     asks: bool = True
+    advertise: bool = False
 
 
 @dataclass(frozen=True, slots=True)
