@@ -13,6 +13,7 @@ NAMES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.
 
 
 def main(arguments: list[str]) -> int:
+    arguments = [arguments[0].replace("-", "_"), *arguments[1:]] if arguments else []
     if arguments and arguments[0] not in NAMES:
         print(f"there is no benchmark '{arguments[0]}'; one of {', '.join(NAMES)}", file=sys.stderr)
         return 2

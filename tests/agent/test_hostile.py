@@ -160,7 +160,7 @@ def test_steps_of_the_wall_clock_change_nothing(tmp_path: Path) -> None:
             for step in (86_400.0, -2 * 86_400.0, 86_400.0):
                 now[0] += step
                 await looked()
-                assert (len(datapath.log), agent.status, agent.store_error) == (done, before, "")
+                assert (len(datapath.log), agent.status, agent.contact.error) == (done, before, "")
                 assert (await read(store, KEYS))[1] == {"h1"}, "alive"
         finally:
             work.cancel()

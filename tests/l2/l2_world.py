@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from weft.l2.kernel.datapath import KernelDatapath
@@ -18,6 +22,8 @@ from weft.plan.node import NodePlan
 from weft.plan.port import LocalPort
 from weft.plan.segment import Segment
 from weft.plan.tables import Tables
+
+_number = itertools.count()
 
 
 @dataclass
@@ -59,6 +65,23 @@ def join(world: Underlay) -> None:
         links.change(link, Change(quiet=True, up=True))
         Addresses(channel).make(link, (f"{four}/24", f"{six}/64"), ())
         channel.close()
+
+
+@contextmanager
+def joined() -> Iterator[Underlay]:
+    """Two hosts for as long as the block lasts, by names of their own."""
+    prefix = f"weft-t-{os.getpid()}-{next(_number)}-"
+    world = Underlay(prefix, (f"{prefix}h1", f"{prefix}h2"))
+    try:
+        for host in ("h1", "h2"):
+            world.namespace(host)
+        join(world)
+        yield world
+    finally:
+        for path in world.paths:
+            path.close()
+        for name in reversed(world.made):
+            namespace.delete(name)
 
 
 BLUE = SegmentKey(4789, 5000)

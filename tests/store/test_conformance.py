@@ -10,7 +10,20 @@ import pytest
 
 from tests.store.store_places import Place, opened, soon, take
 from weft.model.errors import Kind, WeftError
-from weft.store import Change, Changes, Compacted, Compare, Delete, Item, LeaseLost, Outcome, Put, Store
+from weft.store import (
+    Change,
+    Changes,
+    Compacted,
+    Compare,
+    Delete,
+    Exactly,
+    Item,
+    LeaseLost,
+    Outcome,
+    Prefix,
+    Put,
+    Store,
+)
 
 
 def on_store(test: Callable[[Store, Place], Coroutine[object, object, None]]) -> Callable[[Place], None]:
@@ -34,7 +47,7 @@ async def put(store: Store, *keys: str, lease: int = 0) -> int:
     return outcome.revision
 
 
-async def keys(store: Store, *prefixes: str) -> list[str]:
+async def keys(store: Store, *prefixes: Prefix) -> list[str]:
     return [item.key for item in (await store.snapshot(prefixes or ("",))).items]
 
 
@@ -73,6 +86,21 @@ async def test_prefixes_cover_text_and_each_item_once(store: Store, place: Place
     assert await keys(store, "\ud7ff") == ["\ud7ffx"]
     assert (await store.snapshot([])).items == ()
     assert len(await keys(store, "", "a")) == 10
+
+
+@on_store
+async def test_a_single_key_is_not_what_begins_with_it(store: Store, place: Place) -> None:
+    start = await put(store, "a", "a/b", "a\0", "b", "b/c", "c")
+    assert await keys(store, Exactly("a")) == ["a"]
+    assert await keys(store, "b/", Exactly("none"), Exactly("c"), Exactly("a")) == ["a", "b/c", "c"]
+    assert await keys(store, "a", Exactly("a/b"), Exactly("b")) == ["a", "a\0", "a/b", "b"]
+    assert await keys(store, Exactly("")) == []
+    watch = store.watch([Exactly("b"), Exactly("a"), "c"], start + 1)
+    for key in ("a/b", "a", "a\0", "b/c", "b", "cd"):
+        await put(store, key)
+    await store.transact([], [Delete("a"), Delete("a/b")])
+    told = [[change.key for change in changes.changes] for changes in await take(watch, 4)]
+    assert told == [["a"], ["b"], ["cd"], ["a"]]
 
 
 @on_store

@@ -9,25 +9,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.store.store_places import Place, opened, soon
-from weft.store import Changes, Compare, Delete, Item, Put, Store
+from weft.store import Changes, Compare, Delete, Exactly, Item, Prefix, Put, Store
 
 KEY = st.sampled_from(["a", "a/b", "a/bc", "b", "b/\0", "ü/💡", "\U0010ffff"])
 WRITE = st.one_of(st.builds(Put, KEY, st.binary(max_size=3)), st.builds(Delete, KEY))
 WRITES = st.lists(WRITE, max_size=4, unique_by=lambda write: write.key)
 STEP = st.tuples(st.dictionaries(KEY, st.booleans(), max_size=2), WRITES, st.booleans())
-PREFIXES = st.lists(st.sampled_from(["", "a", "a/", "b", "ü", "\U0010ffff"]), max_size=3)
+PREFIXES = st.lists(st.sampled_from(["", "a", "a/", "b", "ü", "\U0010ffff", Exactly("a"), Exactly("b/\0")]), max_size=3)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEP, max_size=12), prefixes=PREFIXES)
 def test_any_transactions_match_a_dict_and_any_watch_replays_them(
-    new_place: Callable[[], Place], steps: list[tuple[dict[str, bool], list[Put | Delete], bool]], prefixes: list[str]
+    new_place: Callable[[], Place],
+    steps: list[tuple[dict[str, bool], list[Put | Delete], bool]],
+    prefixes: list[Prefix],
 ) -> None:
     asyncio.run(_replay(new_place(), steps, prefixes))
 
 
 async def _replay(
-    place: Place, steps: list[tuple[dict[str, bool], list[Put | Delete], bool]], prefixes: list[str]
+    place: Place, steps: list[tuple[dict[str, bool], list[Put | Delete], bool]], prefixes: list[Prefix]
 ) -> None:
     async with opened(place) as store, opened(place) as other:
         model: dict[str, Item] = {}
@@ -51,7 +53,7 @@ async def _replay(
             if compact:
                 oldest = revision
                 await store.compact(oldest)
-        covered = {key: item for key, item in model.items() if key.startswith(tuple(prefixes))}
+        covered = {key: item for key, item in model.items() if any(_covers(each, key) for each in prefixes)}
         assert (await store.snapshot(prefixes)).items == tuple(covered[key] for key in sorted(covered))
         for since in range(oldest, revision + 1):
             # What a watch from `since` adds to the state just before is the state now.
@@ -62,6 +64,10 @@ async def _replay(
                     if change.value is not None:
                         replayed[change.key] = change.value
             assert replayed == {key: item.value for key, item in model.items()}
+
+
+def _covers(prefix: Prefix, key: str) -> bool:
+    return key == prefix.key if isinstance(prefix, Exactly) else key.startswith(prefix)
 
 
 async def _until(store: Store, since: int, last: int) -> AsyncIterator[Changes]:

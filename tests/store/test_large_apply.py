@@ -12,7 +12,7 @@ from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
 from weft.model.node import Node
 from weft.store import Compare, Delete, Outcome, Put, TooLarge
-from weft.store.intent import APPLYING, Stored, from_snapshot, read, update
+from weft.store.intent import APPLYING, INDEXED, Stored, from_snapshot, read, update
 from weft.store.memory import Memory, MemoryStore
 from weft.store.parts import parts
 from weft.store.records import Keys
@@ -29,7 +29,9 @@ class SmallStore(MemoryStore):
         self.transactions = 0
         self.before = before
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
         await asyncio.sleep(0)
         if len(writes) > MOST:
             raise TooLarge("too many operations in txn request", self.url)
@@ -60,7 +62,7 @@ def test_readers_never_see_half_of_it() -> None:
             changes = await soon(anext(watch))
             guards += [each.value for each in changes.changes if each.key == KEYS.guard]
             assert guards, "the guard goes first"
-        assert guards == [APPLYING, b"{}"]
+        assert guards == [APPLYING, INDEXED]
         assert changes.revision == change.revision == memory.revision, "and last"
         stored = await read(reader, KEYS)
         assert set(stored.intent.nodes) == {f"n{number}" for number in range(3, 303)}
@@ -132,7 +134,9 @@ def test_an_apply_that_never_ends_is_not_waited_for_for_ever(monkeypatch: pytest
 
 def test_one_write_too_large_is_refused() -> None:
     class Tiny(MemoryStore):
-        async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+        async def transact(
+            self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+        ) -> Outcome:
             if any(isinstance(write, Put) and len(write.value) > 20 for write in writes):
                 raise TooLarge("request is too large", self.url)
             return await super().transact(compares, writes)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,11 +20,9 @@ if TYPE_CHECKING:
 
     from weft.agent.agent import Agent
     from weft.l2.datapath import Datapath
-    from weft.store.store import Store
+    from weft.store.late import LateStore
 
-T = TypeVar("T")
 _CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
-_PAUSES = (0.2, 5.0)  # seconds between attempts to reach the store: first and longest
 
 
 class DatapathName(StrEnum):
@@ -70,15 +67,15 @@ def command(
     """Keep this host's datapath as the store says, until stopped.
 
     Stopping it, in whatever way, leaves the datapath forwarding; --cleanup alone removes what is ours. One agent per
-    node and host; a store that cannot be reached is waited for.
+    node and host. It starts without its store too, says so (/healthz), and leaves the host as it is until that answers.
     """
     from weft.model.validate.problem import name_problem
 
     if problems := name_problem((), "node", node):
         raise WeftError(Kind.USAGE, problems[0].what, remedy=problems[0].remedy)
     where = place(store, cluster, lab)
-    _configure(log)
-    _permitted()
+    configure(log)
+    permitted()
     driver = _driver(datapath, where.cluster)
     try:
         if cleanup:
@@ -96,7 +93,7 @@ def _driver(datapath: DatapathName, cluster: str) -> Datapath:
     return open_layers(DatapathKind(datapath.value), cluster)
 
 
-def _permitted() -> None:
+def permitted() -> None:
     """Raises REFUSED where this process may not configure the network it stands in."""
     lines = Path("/proc/self/status").read_text().splitlines()
     effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
@@ -117,6 +114,7 @@ async def _agent(where: Place, node: str, driver: Datapath, metrics: str) -> Non
     from weft.agent.lock import NodeLock
     from weft.agent.notify import Notifier
     from weft.agent.probes import Probes
+    from weft.agent.until import unless
 
     notifier = Notifier()
     lock = NodeLock(where.directory, where.cluster, node)
@@ -127,21 +125,34 @@ async def _agent(where: Place, node: str, driver: Datapath, metrics: str) -> Non
     async with contextlib.AsyncExitStack() as opened:
         opened.callback(lock.close)
         opened.callback(probes.close)
-        store = await _unless(stop, _reachable(where.url, where.cluster))
-        if store is not None:
-            opened.push_async_callback(store.close)
-            agent = Agent(store, node, driver, cluster=where.cluster, told=notifier.report, probes=probes)
-            server = await local.serve(agent, where.directory)
-            opened.callback(local.socket_path(where.directory, node).unlink, missing_ok=True)
-            opened.callback(server.close)
-            if metrics and (pages := await _pages(agent, metrics)):
-                opened.callback(pages.close)
-            feeding = asyncio.create_task(notifier.feed(agent.progressing))
-            opened.callback(feeding.cancel)
-            _log("started", node=node, version=__version__, store=where.url, cluster=where.cluster)
-            await _unless(stop, agent.run())
+        store = _store(where.url)
+        opened.push_async_callback(store.close)
+        agent = Agent(store, node, driver, cluster=where.cluster, told=notifier.report, probes=probes)
+        server = await local.serve(agent, where.directory)
+        opened.callback(local.socket_path(where.directory, node).unlink, missing_ok=True)
+        opened.callback(server.close)
+        if metrics and (pages := await _pages(agent, metrics)):
+            opened.callback(pages.close)
+        feeding = asyncio.create_task(notifier.feed(agent.progressing))
+        opened.callback(feeding.cancel)
+        _log("started", node=node, version=__version__, store=store.url, cluster=where.cluster)
+        await unless(stop, agent.run())
         notifier.stopping()
         _log("stopped", node=node)  # the datapath goes on forwarding
+
+
+def _store(url: str) -> LateStore:
+    """The store, open or not yet; raises what waiting will not mend, such as USAGE."""
+    from weft.store import open_store
+    from weft.store.late import LateStore
+
+    store = LateStore(url, lambda: open_store(url, create=False))
+    try:
+        store.opened()
+    except WeftError as error:
+        if not error.retry:
+            raise
+    return store
 
 
 async def _pages(agent: Agent, where: str) -> asyncio.Server | None:
@@ -154,43 +165,6 @@ async def _pages(agent: Agent, where: str) -> asyncio.Server | None:
     except WeftError as error:
         _log("metrics", warning=True, error=str(error))
         return None
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
-    """What `work` returns, None where `stop` came first; `work` has ended then.
-
-    It is cancelled until it gives way: asyncio.wait_for may swallow a cancellation that meets its result (Python 3.11).
-    """
-    import asyncio
-
-    task = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=0.5)
-    return None if task.cancelled() else task.result()
-
-
-async def _reachable(url: str, cluster: str) -> Store:
-    """The store, once it answers; says why it does not until then."""
-    import asyncio
-
-    from weft.store import open_store
-
-    pause = _PAUSES[0]
-    while True:
-        try:
-            store = open_store(url, create=False)
-            await store.snapshot((f"/weft/{cluster}/alive/",))
-            return store
-        except WeftError as error:
-            if not error.retry:
-                raise
-            _log("store", warning=True, error=str(error))
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _PAUSES[1])
 
 
 def _cleanup(where: Place, node: str, driver: Datapath) -> None:
@@ -229,7 +203,7 @@ def _log(event: str, *, warning: bool = False, **values: object) -> None:
     (logger.warning if warning else logger.info)(event, **values)
 
 
-def _configure(log: LogFormat) -> None:
+def configure(log: LogFormat) -> None:
     """Logs to standard error: `2026-01-31T12:00:00Z info applied operations=3`, or JSON."""
     import structlog
 

@@ -53,9 +53,13 @@ def _broken(stored: Stored, keys: Keys, plural: str, name: str) -> list[str]:
 
 async def _discard(store: Store, keys: Keys, stored: Stored, broken: list[str]) -> None:
     from weft.model.errors import Kind, WeftError
+    from weft.store.intent import INDEXED
     from weft.store.store import Compare, Delete, Put
 
-    writes: list[Put | Delete] = [Put(keys.guard, b"{}"), *(Delete(key) for key in broken)]
+    writes: list[Put | Delete] = [
+        Put(keys.guard, INDEXED if stored.indexed else b"{}"),
+        *(Delete(key) for key in broken),
+    ]
     outcome = await store.transact([Compare(keys.guard, stored.guard)], writes)
     if not outcome.done:
         raise WeftError(Kind.CONFLICT, "another apply came between", where=store.url, remedy="run the command again")

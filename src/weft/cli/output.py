@@ -19,6 +19,7 @@ _OF_WORD = {
     "learned": "cyan",
     "extra": "yellow",
     "warn": "yellow",
+    "stale": "yellow",
     "missing": "red",
     "differs": "red",
     "fail": "red",

@@ -1,7 +1,8 @@
 """Notifications about routers: a route, rule, address, link, static neighbor or NAT rule was changed; a router is gone.
 
-What the kernel resolves by itself, and routes of others, are no events. That a namespace lost its name, nobody tells
-in it: mounts are watched for that (`weft.netlink.mounts`), and the routers' names looked at.
+What the kernel resolves by itself, and routes of others, are no events; of what it resolves nothing reaches the buffer.
+Nor are our own rows: a neighbor's notification names the socket that caused it. That a namespace lost its name, nobody
+tells in it: mounts are watched for that (`weft.netlink.mounts`), and the routers' names looked at.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import errno
 import select
 import struct
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from weft.netlink import route as r
 from weft.netlink import routing as rules
 from weft.netlink.addresses import RTM_DELADDR, RTM_NEWADDR, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 from weft.netlink.channel import NETLINK_NETFILTER, Channel
+from weft.netlink.filter import ALL, AT_LEAST, GREATER, LOAD_BYTE, RETURN, SET, Program, attach
 from weft.netlink.links import RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK
 from weft.netlink.nft import NFNLGRP_NFTABLES, table_of
 from weft.netlink.nft_nat import TABLE
@@ -53,15 +56,28 @@ _WHAT = {
     _RTM_NEWNETCONF: "forwarding, rp_filter or proxy_arp changed",
 }
 _STATIC = n.NUD_NOARP | n.NUD_PERMANENT
+_TYPE, _STATE = (4, 24) if sys.byteorder == "little" else (5, 25)  # octets of nlmsg_type and ndm_state that count
+# Of neighbor messages those about static rows, and all others
+_NO_RESOLVING: Program = (
+    (LOAD_BYTE, 0, 0, _TYPE),
+    (AT_LEAST, 0, 3, n.RTM_NEWNEIGH),
+    (GREATER, 2, 0, n.RTM_GETNEIGH),
+    (LOAD_BYTE, 0, 0, _STATE),
+    (SET, 0, 1, _STATIC),
+    (RETURN, 0, 0, ALL),
+    (RETURN, 0, 0, 0),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ear:
-    """What listens in one router's namespace: its name on this machine, which one it was, the sockets."""
+    """What listens in one router's namespace: its name on this machine, which one it was, the sockets. `writer`: the
+    port id of the socket that writes our rows."""
 
     namespace: str
     identity: tuple[int, int] | None
     channels: tuple[Channel, ...]
+    writer: int
 
 
 class Events:
@@ -91,8 +107,9 @@ class Events:
                 del self._ears[name]
         for name, inside in routers.items():
             if name not in self._ears:
-                self._ears[name] = _Ear(inside.name, inside.identity, tuple(_channels(inside.name)))
-                for channel in self._ears[name].channels:
+                channels = tuple(_channels(inside.name))
+                self._ears[name] = _Ear(inside.name, inside.identity, channels, inside.bulk.port)
+                for channel in channels:
                     channel.socket.setblocking(False)
                     self._poll.register(channel, select.EPOLLIN)
 
@@ -103,18 +120,22 @@ class Events:
             if identity(ear.namespace) != ear.identity:
                 found[f"router {name}: namespace gone"] = None
             for channel in ear.channels:
-                for what in _read(channel):
+                for what in _read(channel, ear.writer):
                     found[f"router {name}: {what}"] = None
         return list(found)
 
 
 def _channels(namespace: str) -> Iterator[Channel]:
-    yield Channel(namespace=namespace, groups=_GROUPS)
+    route = Channel(namespace=namespace)
+    attach(route.socket, _NO_RESOLVING)
+    for group in _GROUPS:
+        route.join(group)
+    yield route
     with contextlib.suppress(OSError):  # a kernel without nftables
         yield Channel(NETLINK_NETFILTER, namespace, (NFNLGRP_NFTABLES,))
 
 
-def _read(channel: Channel) -> list[str]:
+def _read(channel: Channel, writer: int) -> list[str]:
     found: list[str] = []
     while True:
         try:
@@ -126,19 +147,20 @@ def _read(channel: Channel) -> list[str]:
                 raise
             found.append("notifications were lost")
             continue
-        found += [what for kind, _, _, body in m.messages(datagram) if (what := _what(kind, body))]
+        told = m.notifications(datagram)
+        found += [what for kind, cause, body in told if (what := _what(kind, cause, body, writer))]
 
 
-def _what(kind: int, body: bytes) -> str:
+def _what(kind: int, cause: int, body: bytes, writer: int) -> str:
     """What a notification tells; "" where it is none of ours."""
     if kind in _WHAT:
-        return _WHAT[kind] if _counts(kind, body) else ""
+        return _WHAT[kind] if _counts(kind, cause, body, writer) else ""
     return "nft table changed" if table_of(kind, body, x.INET) == TABLE else ""
 
 
-def _counts(kind: int, body: bytes) -> bool:
+def _counts(kind: int, cause: int, body: bytes, writer: int) -> bool:
     if kind in (n.RTM_NEWNEIGH, n.RTM_DELNEIGH):
-        return bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
+        return cause != writer and bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
     if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
         return body[5] == r.PROTOCOL
     return True

@@ -11,6 +11,9 @@ from weft.l3.advertise import Advertiser
 from weft.l3.announce import announce
 from weft.l3.events import Events
 from weft.l3.inside import Inside, RouterHost
+from weft.l3.sought import Sought, Wish
+from weft.model.network import SegmentKey
+from weft.netlink.links import Link
 from weft.netlink.namespace import Rename
 from weft.plan.operations import DropRouter, DropRows, Operation, PutIrb, PutPaths, PutRouter, PutRows
 from weft.plan.router import Router, RouterDevice, namespace_of
@@ -56,23 +59,31 @@ class KernelRouting:
     def _events(self) -> Events:
         return Events()
 
+    @cached_property
+    def _sought(self) -> Sought:
+        return Sought()
+
     def observe(self) -> Routers:
         found = Routers()
         insides: dict[str, Inside] = {}
         standing: dict[str, tuple[Router, Inside, dict[str, int]]] = {}
+        asking: dict[str, dict[int, tuple[SegmentKey, str]]] = {}
         for name in self._host.ours():
             inside = self._host.find(name)
             if inside is not None:
                 insides[name] = inside
-                mtus = self._read(name, inside, found)
-                standing[name] = found.routers[name], inside, mtus
+                links = self._read(name, inside, found)
+                made = found.routers[name]
+                standing[name] = made, inside, {link.name: link.mtu for link in links}
+                asking[name] = _asking(made, links)
         if "_events" in self.__dict__:
             self._events.learn(insides)
             self._advertiser.follow(standing)  # who only looks does not speak
+        self._sought.learn(insides, asking)
         return found
 
-    def _read(self, name: str, inside: Inside, found: Routers) -> dict[str, int]:
-        """Adds the router to what was found; the MTUs of its devices."""
+    def _read(self, name: str, inside: Inside, found: Routers) -> list[Link]:
+        """Into `found`; its devices."""
         links = inside.links.dump()
         base, flaws = router.read(self._host, inside, name, links)
         interfaces = irb.read(self._host, inside, links)
@@ -91,7 +102,7 @@ class KernelRouting:
         found.tables.update(tables.read(self._host, name, inside, links))
         told = [("", flaws), *((each.device, wrong) for each, wrong in interfaces)]
         found.flaws.update({RouterDevice(name, device): tuple(wrong) for device, wrong in told if wrong})
-        return {link.name: link.mtu for link in links}
+        return links
 
     def apply(self, operation: Operation) -> None:
         """One operation of those that `is_ours` names. Raises WeftError."""
@@ -126,12 +137,26 @@ class KernelRouting:
     def events_fd(self) -> int:
         return self._events.fileno()
 
+    def sought(self) -> list[Wish]:
+        """Addresses that routers have packets for and no neighbor, since the last call; never blocks."""
+        return self._sought.read()
+
+    def sought_fd(self) -> int:
+        return self._sought.fileno()
+
     def close(self) -> None:
         if advertiser := self.__dict__.pop("_advertiser", None):
             advertiser.close()
         self._host.close()
-        if events := self.__dict__.pop("_events", None):
-            events.close()
+        for name in ("_events", "_sought"):
+            if opened := self.__dict__.pop(name, None):
+                opened.close()
+
+
+def _asking(router: Router, links: list[Link]) -> dict[int, tuple[SegmentKey, str]]:
+    """The devices by index that have the agent ask for neighbors, with their segments."""
+    indexes = {link.name: link.index for link in links}
+    return {indexes[each.device]: (each.segment, each.network) for each in router.interfaces if each.relayed}
 
 
 def _ordered(found: Router, put: Router | None) -> Router:

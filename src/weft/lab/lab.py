@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from weft.lab import agents as fleet_agents
-from weft.lab import build, inside, process, rootless, state, switches, topology
+from weft.lab import build, flannel, inside, process, rootless, state, switches, topology
 from weft.lab.names import Names
 from weft.lab.runner import Runner, Verdict
 from weft.model.errors import Kind, WeftError
@@ -105,6 +105,7 @@ def up(
         if agents:
             fleet_agents.start(place, processes)
             _wait(place, planned, timeout, progress)
+            flannel.start(place, planned, document.lab.flannel)
     except BaseException:
         down(name)
         raise
@@ -158,7 +159,7 @@ def test(
 ) -> Tested:
     """Up with offloads off, the file's steps, down. `pcap`: a directory for captures. Raises as `up` does.
 
-    With a mutation's name its commands run first, agents stopped, and the steps end with the first that fails.
+    With a mutation's name its commands run first (`mutate`), and the steps end with the first that fails.
     """
     name = name or document.lab.name
     broken = _mutation(document, mutation) if mutation else None
@@ -184,9 +185,14 @@ def runner_of(place: state.LabState, pcap: Path | None = None) -> Runner:
 
 
 def mutate(place: state.LabState, mutation: Mutation) -> None:
-    """Stops the agents, so that nobody repairs it, and breaks the lab. Raises FAILED for a command that fails."""
-    fleet_agents.stop(place)
+    """Stops the agents, so that nobody repairs it, and breaks the lab. Raises FAILED for a command that fails.
+
+    Agents that carry ARP themselves go on: without them every step would notice, whatever the command.
+    """
+    flannel.stop(place)
     record = place.record()
+    if not any(network.relayed for network in record.intent.networks.values()):
+        fleet_agents.stop(place)
     names = Names(record.intent, record.topology)
     for host, command in mutation.commands:
         machine = inside.find(names, host)
@@ -211,7 +217,7 @@ def _wait(place: state.LabState, planned: topology.Topology, timeout: float, pro
 
     nodes = [host.name for host in planned.hosts]
     with _dead_agents(place):
-        fleet.wait(place, nodes, timeout, lambda ready, of: progress("agents in sync", ready, of))
+        fleet.wait(place, nodes, timeout, lambda ready, of, _: progress("agents in sync", ready, of))
 
 
 @contextlib.contextmanager

@@ -34,6 +34,19 @@ def parse_mac(text: str) -> str:
     return mac
 
 
+def is_canonical_mac(text: str) -> bool:
+    """Whether a MAC address is written as `parse_mac` writes it."""
+    return _MAC.fullmatch(text) is not None
+
+
+def is_canonical_ip(text: str) -> bool:
+    """Whether an address is written as `parse_ip` writes it; IPv4 can be written in no other way."""
+    try:
+        return ":" not in text or parse_ip(text) == text
+    except WeftError:
+        return False
+
+
 def parse_unicast_mac(text: str) -> str:
     """As `parse_mac`, and an address that a host can have: not multicast, not all zeros."""
     mac = parse_mac(text)

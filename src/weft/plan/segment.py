@@ -31,3 +31,8 @@ class Segment:
     group: str | None = None
     anycast: tuple[str, ...] = ()
     members: tuple[str, ...] | None = None
+
+    @property
+    def relayed(self) -> bool:
+        """ARP that tunnels bring reaches nobody but who punts it (weft.wire.relay); only routers' frames enter them."""
+        return self.learning and self.arp is Arp.PROXY

@@ -7,8 +7,12 @@ Every apply reads a snapshot, computes what to write from it, and commits only i
 What does not fit into one transaction (etcd takes 128 writes by default) is written in parts while the guard says
 `APPLYING`: whoever reads intent keeps to what it had until the guard says otherwise; every part compares the guard.
 The guard has a lease then: if the writer dies, it disappears, what is there counts, and the next apply completes or
-changes it. Parts go from what is needed to what needs it, so that what a dead writer leaves is a smaller intent, not
-a broken one.
+changes it.
+
+Beside the ports every apply keeps an index, which networks a node has ports in (`weft.store.records.Attached`), and the
+guard's value says so: `INDEXED`. A weft that knows no index leaves another value, and whoever relies on the index then
+reads everything until the next apply of one that does. Parts go from what is
+needed to what needs it, so that what a dead writer leaves is a smaller intent, not a broken one.
 """
 
 from __future__ import annotations
@@ -16,19 +20,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
 from weft.model.node import Facts
 from weft.store.parts import parts, write_part
-from weft.store.records import KINDS, IntentObject, Keys, decode, encode
+from weft.store.records import KINDS, Attached, IntentObject, Keys, decode, encode
 from weft.store.store import Compare, Delete, Item, Outcome, Put, Snapshot, Store, TooLarge
 
 APPLYING = b'{"applying":true}'
 """The guard's value while a large apply is being written."""
 
-_APPLIED = b"{}"
+INDEXED = b'{"attached":true}'
+"""The guard's value after an apply that has kept the index."""
+
 _ATTEMPTS = 50
 _TTL = 15.0
 """Seconds for which a large apply that has died holds up readers and the next apply."""
@@ -44,7 +50,8 @@ _PATIENCE = 60.0
 @dataclass(frozen=True, slots=True)
 class Stored:
     """Intent and facts as of one revision. `guard`: the revision of the last apply. `broken`: records that no longer
-    decode, with the error; they are left where they are. `applying`: a large apply is half written."""
+    decode, with the error; they are left where they are. `applying`: a large apply is half written. `attached`:
+    the index's records by node as they stand; `indexed`: the last apply has kept it true."""
 
     intent: Intent
     facts: dict[str, Facts]
@@ -52,20 +59,26 @@ class Stored:
     guard: int
     broken: dict[str, WeftError]
     applying: bool = False
+    attached: dict[str, bytes] = field(default_factory=dict)
+    indexed: bool = False
 
 
 async def read(store: Store, keys: Keys) -> Stored:
     """All intent and facts; one consistent snapshot."""
-    return from_snapshot(await store.snapshot((keys.guard, keys.facts)), keys)
+    return from_snapshot(await store.snapshot((keys.guard, keys.facts, keys.attached)), keys)
 
 
 def from_snapshot(snapshot: Snapshot, keys: Keys) -> Stored:
     intent, facts = Intent(), dict[str, Facts]()
     broken: dict[str, WeftError] = {}
-    guard, applying = 0, False
+    attached: dict[str, bytes] = {}
+    guard, value = 0, b""
     for item in snapshot.items:
         if item.key == keys.guard:
-            guard, applying = item.revision, item.value == APPLYING
+            guard, value = item.revision, item.value
+            continue
+        if item.key.startswith(keys.attached):
+            attached[item.key.removeprefix(keys.attached)] = item.value
             continue
         try:
             if item.key.startswith(keys.facts):
@@ -75,7 +88,9 @@ def from_snapshot(snapshot: Snapshot, keys: Keys) -> Stored:
                 getattr(intent, kind)[thing.name] = thing
         except WeftError as error:
             broken[item.key] = error
-    return Stored(intent, facts, snapshot.revision, guard, broken, applying)
+    return Stored(
+        intent, facts, snapshot.revision, guard, broken, value == APPLYING, attached, indexed=value == INDEXED
+    )
 
 
 def decode_object(keys: Keys, item: Item | Put) -> tuple[str, IntentObject]:
@@ -121,12 +136,15 @@ async def update(store: Store, keys: Keys, decide: Callable[[Stored], Intent]) -
     """
     for _ in range(_ATTEMPTS):
         stored = await _settled(store, keys)
-        wanted = change(stored.intent, decide(stored), stored.revision)
-        if not wanted:
+        intent = decide(stored)
+        wanted = change(stored.intent, intent, stored.revision)
+        index = index_writes(stored, intent, keys)
+        if not wanted and (stored.indexed or not stored.guard) and not index:
             return wanted
         gone = {keys.of(thing) for thing in wanted.delete} | _left(stored, wanted, keys)
         writes: list[Put | Delete] = [
             *(Put(keys.of(thing), encode(thing)) for thing in wanted.put),
+            *index,
             # Ports, routers, networks, nodes: nothing goes before what needs it.
             *(Delete(key) for key in sorted(gone, key=lambda key: (_rank(keys, key), key))),
         ]
@@ -138,9 +156,32 @@ async def update(store: Store, keys: Keys, decide: Callable[[Stored], Intent]) -
     )
 
 
+def index_writes(stored: Stored, intent: Intent, keys: Keys) -> list[Put | Delete]:
+    """What makes the index say where the intent has ports. A network with a record that no longer decodes keeps the
+    nodes that it had: it is held there as it is."""
+    networks: dict[str, set[str]] = {}
+    for port in intent.ports.values():
+        networks.setdefault(port.node, set()).add(port.network)
+    of_broken = {network for kind, _, network in map(keys.kind_and_name, stored.broken) if kind == "ports"}
+    for node, value in stored.attached.items() if of_broken else ():
+        kept = of_broken.intersection(_networks(value))
+        if kept:
+            networks.setdefault(node, set()).update(kept)
+    wanted = {node: encode(Attached(tuple(sorted(names)))) for node, names in networks.items()}
+    puts = [Put(keys.attached + node, value) for node, value in wanted.items() if stored.attached.get(node) != value]
+    return [*puts, *(Delete(keys.attached + node) for node in stored.attached if node not in wanted)]
+
+
+def _networks(value: bytes) -> tuple[str, ...]:
+    try:
+        return decode("", value, Attached).networks
+    except WeftError:
+        return ()
+
+
 async def _commit(store: Store, keys: Keys, guard: int, writes: Sequence[Put | Delete]) -> Outcome:
     try:
-        return await store.transact([Compare(keys.guard, guard)], [Put(keys.guard, _APPLIED), *writes])
+        return await store.transact([Compare(keys.guard, guard)], [Put(keys.guard, INDEXED), *writes])
     except TooLarge:
         pass
     lease = await store.grant(_TTL)
@@ -162,7 +203,7 @@ async def _write_parts(store: Store, keys: Keys, claim: int, lease: int, writes:
             await store.keep_alive(lease)
         if not (await write_part(store, held, part)).done:
             raise _cut_off(store)
-    outcome = await store.transact(held, [Put(keys.guard, _APPLIED)])
+    outcome = await store.transact(held, [Put(keys.guard, INDEXED)])
     if not outcome.done:
         raise _cut_off(store)
     return outcome

@@ -23,6 +23,7 @@ from weft.store.store import (
     Item,
     LeaseLost,
     Outcome,
+    Prefix,
     Put,
     Snapshot,
 )
@@ -144,18 +145,20 @@ class MemoryStore:
     def url(self) -> str:
         return self._url
 
-    async def snapshot(self, prefixes: Sequence[str] = ("",)) -> Snapshot:
+    async def snapshot(self, prefixes: Sequence[Prefix] = ("",)) -> Snapshot:
         memory = self._current()
         wanted = Prefixes(prefixes)
         items = (memory.items[key] for key in sorted(memory.items) if key in wanted)
         return Snapshot(memory.revision, tuple(items))
 
-    def watch(self, prefixes: Sequence[str], revision: int) -> Watch:
+    def watch(self, prefixes: Sequence[Prefix], revision: int) -> Watch:
         self._current()
         wanted = Prefixes(prefixes)
         return Watch(self._bell, lambda since: self._changes(wanted, since), self._patience, revision)
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
         memory = self._current()
         check_transaction(compares, writes)
         for compare in compares:

@@ -5,10 +5,14 @@
     /weft/<cluster>/intent/routers/<name>             Router
     /weft/<cluster>/intent/ports/<network>/<name>     Port: grouped, so that an agent can watch its networks only
     /weft/<cluster>/intent                            raised by every apply: what makes applies one after the other
+    /weft/<cluster>/attached/<node>                   Attached: the networks in which the node has ports
     /weft/<cluster>/facts/<node>                      Facts
     /weft/<cluster>/endpoints/<vni>[.<port>]/<mac>/<node>   Endpoint: a deletion says all in its key
     /weft/<cluster>/status/<node>                     the agent's report
     /weft/<cluster>/alive/<node>                      with a lease: the host is alive, nothing else
+
+`attached` is an index that every apply keeps true beside the ports, so that an agent finds its networks without reading
+all ports; the guard says whether it can be relied on (weft.store.intent).
 
 Records are JSON, readable in any store's own tools. What is read back is hostile until it has been decoded by type
 here and validated by weft.model.validate.
@@ -34,6 +38,12 @@ IntentObject = Node | Network | Router | Port
 KINDS: dict[str, type[IntentObject]] = {"nodes": Node, "networks": Network, "routers": Router, "ports": Port}
 
 
+class Attached(msgspec.Struct, frozen=True):
+    """The networks in which a node has ports, sorted by name."""
+
+    networks: tuple[str, ...] = ()
+
+
 class Keys:
     """Keys of one cluster; several clusters may share a store."""
 
@@ -41,6 +51,7 @@ class Keys:
         self.root = f"/weft/{cluster}/"
         self.guard = f"{self.root}intent"
         self.intent = f"{self.root}intent/"
+        self.attached = f"{self.root}attached/"
         self.facts = f"{self.root}facts/"
         self.endpoints = f"{self.root}endpoints/"
         self.status = f"{self.root}status/"
@@ -61,6 +72,18 @@ class Keys:
         if parts[0] in KINDS and parts[0] != "ports" and len(parts) == 2:
             return parts[0], parts[1], ""
         return "", "", ""
+
+    def of_kind(self, kind: str) -> str:
+        """What the keys of a kind's objects begin with."""
+        return f"{self.intent}{kind}/"
+
+    def ports_of(self, network: str) -> str:
+        """What the keys of a network's ports begin with."""
+        return f"{self.intent}ports/{network}/"
+
+    def endpoints_of(self, segment: SegmentKey) -> str:
+        """What the keys of a segment's endpoints begin with."""
+        return f"{self.endpoints}{segment}/"
 
     def endpoint(self, endpoint: Endpoint) -> str:
         return f"{self.endpoints}{endpoint.key}/{endpoint.mac}/{endpoint.node}"

@@ -11,7 +11,8 @@
   keys in order.
 
 Keys are slash-separated text, not empty, sorted by code point (which is the order of their UTF-8 bytes). Values are
-bytes. Times to live are seconds. A prefix is plain text: "a/b" covers "a/bc" too, "" covers everything.
+bytes. Times to live are seconds. A prefix is plain text: "a/b" covers "a/bc" too, "" covers everything; where a prefix
+is asked for, `Exactly` names a single key.
 
 What etcd adds in its default settings, for who wants to run on both: at most 128 writes and 1.5 MiB in a transaction;
 more is refused with `TooLarge`.
@@ -34,6 +35,16 @@ class Item:
     value: bytes
     revision: int
     lease: int = 0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Exactly:
+    """The key itself, and nothing that begins with it."""
+
+    key: str
+
+
+Prefix = str | Exactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +134,11 @@ class Store(Protocol):
     @property
     def url(self) -> str: ...
 
-    async def snapshot(self, prefixes: Sequence[str] = ("",)) -> Snapshot:
+    async def snapshot(self, prefixes: Sequence[Prefix] = ("",)) -> Snapshot:
         """Each item once, also where prefixes overlap. A watch from `revision + 1` goes on without a gap."""
         ...
 
-    def watch(self, prefixes: Sequence[str], revision: int) -> AsyncIterator[Changes]:
+    def watch(self, prefixes: Sequence[Prefix], revision: int) -> AsyncIterator[Changes]:
         """Changes with a revision ≥ `revision` under any of the prefixes, until `close`; raises `Compacted`.
 
         Changes of one transaction stand in the order they were written, as far as one prefix covers them. Cancelling
@@ -136,8 +147,11 @@ class Store(Protocol):
         """
         ...
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
-        """All writes or none. A key may be written once only (`INVALID`).
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
+        """All writes or none. A key may be written once only (`INVALID`). Not `durable`: where that saves waiting for a
+        disk, a power cut may take it back (reports, which are made again after it).
 
         Comparisons come first; only if all hold, a `Put` on a lease that is gone raises `LeaseLost`. Raises `TooLarge`
         for what does not fit into one. A `Put` without a lease detaches the key from the one it had.

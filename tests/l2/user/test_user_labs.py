@@ -18,12 +18,7 @@ from weft.model.file import Document, parse
 
 pytestmark = pytest.mark.system
 
-# 02d is about local learning, which the user datapath does not have.
-LABS = [
-    path
-    for path in sorted((REPOSITORY / "labs").glob("0[123]*.yaml"))
-    if "datapath:" not in path.read_text() and path.stem != "02d-learning"
-]
+LABS = [path for path in sorted((REPOSITORY / "labs").glob("0[123]*.yaml")) if "datapath:" not in path.read_text()]
 ROUTED = [
     REPOSITORY / "labs" / f"{name}.yaml"
     for name in ("06b-proxy-control-plane", "07b-distributed-asymmetric", "08b-border-static")

@@ -1,20 +1,24 @@
 """What the agent and the forwarder say to each other: values, and their framing on a unix stream socket.
 
 Each message is its length (4 octets, big-endian) and a msgpack body (msgspec). A request has exactly one answer. A
-connection that sent `Listen` is never asked again: it gets an `Alert` whenever something of ours changed by itself.
+connection that sent `Listen` is never asked again: it gets an `Alert` whenever something of ours changed by itself; one
+that sent `Watch` gets `Overheard`.
 Tables travel as the octets of their arrays; both ends are the same program on the same machine.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
 
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
+from weft.plan.iptunnel import DropRoutes, DropTunnel, IpTunnel, PutRoutes, PutTunnel, TunnelOperation
 from weft.plan.operations import DropPort, DropRows, DropSegment, Operation, PutPort, PutRows, PutSegment
 from weft.plan.port import LocalPort
 from weft.plan.segment import Segment
@@ -65,7 +69,26 @@ class UnsetRows(msgspec.Struct, frozen=True, tag=True):
     rows: WireRows
 
 
-Step = SetSegment | UnsetSegment | SetPort | UnsetPort | SetRows | UnsetRows
+class SetTunnel(msgspec.Struct, frozen=True, tag=True):
+    tunnel: IpTunnel
+
+
+class UnsetTunnel(msgspec.Struct, frozen=True, tag=True):
+    device: str
+
+
+class SetRoutes(msgspec.Struct, frozen=True, tag=True):
+    device: str
+    rows: WireRows
+
+
+class UnsetRoutes(msgspec.Struct, frozen=True, tag=True):
+    device: str
+    rows: WireRows
+
+
+TunnelStep = SetTunnel | UnsetTunnel | SetRoutes | UnsetRoutes
+Step = SetSegment | UnsetSegment | SetPort | UnsetPort | SetRows | UnsetRows | TunnelStep
 
 
 class Apply(msgspec.Struct, frozen=True, tag=True):
@@ -93,11 +116,17 @@ class Listen(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
+class Watch(msgspec.Struct, frozen=True, tag=True):
+    """What local ports of these segments say, from now on, over this connection alone."""
+
+    segments: tuple[SegmentKey, ...]
+
+
 class Stop(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
-Request = Apply | Observe | Inject | Count | Listen | Stop
+Request = Apply | Observe | Inject | Count | Listen | Watch | Stop
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True):
@@ -131,8 +160,17 @@ class Held(msgspec.Struct, frozen=True, tag=True):
     flaws: dict[str, tuple[str, ...]]
 
 
+class HeldTunnel(msgspec.Struct, frozen=True, tag=True):
+    """One IP tunnel of an answer to Observe."""
+
+    tunnel: IpTunnel
+    routes: WireRows
+    flaws: tuple[str, ...]
+
+
 class State(msgspec.Struct, frozen=True, tag=True):
     segments: tuple[Held, ...]
+    tunnels: tuple[HeldTunnel, ...] = ()
 
 
 class Counts(msgspec.Struct, frozen=True, tag=True):
@@ -146,7 +184,32 @@ class Alert(msgspec.Struct, frozen=True, tag=True):
     key: SegmentKey | None
 
 
-Answer = Done | Failure | State | Counts | Alert
+class Spoken(msgspec.Struct, frozen=True):
+    """The beginning of a frame of a local port."""
+
+    key: SegmentKey
+    port: str
+    frame: bytes
+
+
+class Note(msgspec.Struct, frozen=True):
+    """As weft.l2.datapath.Heard."""
+
+    key: SegmentKey
+    mac: str
+    port: str
+    gone: bool = False
+    fresh: bool = True
+
+
+class Overheard(msgspec.Struct, frozen=True, tag=True):
+    """What a connection that sent `Watch` is told."""
+
+    frames: tuple[Spoken, ...]
+    notes: tuple[Note, ...]
+
+
+Answer = Done | Failure | State | Counts | Alert | Overheard
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(Request)
@@ -180,6 +243,18 @@ def step(operation: Operation, targets: dict[str, str]) -> Step:
             raise WeftError(Kind.UNSUPPORTED, "this layer has no routers", where=str(operation).splitlines()[0])
 
 
+def tunnel_step(operation: TunnelOperation) -> TunnelStep:
+    match operation:
+        case PutTunnel(tunnel):
+            return SetTunnel(tunnel)
+        case DropTunnel(device):
+            return UnsetTunnel(device)
+        case PutRoutes(device, rows):
+            return SetRoutes(device, WireRows(Table.ROUTES, rows.tobytes()))
+        case DropRoutes(device, rows):
+            return UnsetRoutes(device, WireRows(Table.ROUTES, rows.tobytes()))
+
+
 def pack(message: Request | Answer) -> bytes:
     body = _encoder.encode(message)
     return _LENGTH.pack(len(body)) + body
@@ -203,6 +278,24 @@ def body_length(head: bytes | bytearray) -> int:
     if length > _LONGEST:
         raise ValueError(f"a message of {length} octets")
     return int(length)
+
+
+def messages(pending: bytearray) -> Iterator[Answer]:
+    """Takes whole messages off what has come over a connection. Raises ValueError, msgspec.DecodeError."""
+    while len(pending) >= _LENGTH.size:
+        end = _LENGTH.size + body_length(pending[: _LENGTH.size])
+        if len(pending) < end:
+            return
+        message = unpack_answer(pending[_LENGTH.size : end])
+        del pending[:end]
+        yield message
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other side has hung up, whatever is still to be read."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def receive(connection: socket.socket) -> Answer | None:

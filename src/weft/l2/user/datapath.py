@@ -12,6 +12,8 @@ from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, ToPorts, T
 from weft.l2.user import control
 from weft.l2.user.client import Client
 from weft.l2.user.facts import facts
+from weft.l2.user.punt import Punt
+from weft.l2.user.switch import SPEAKER
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.model.node import Facts
@@ -46,6 +48,7 @@ class UserDatapath:
     ) -> None:
         self._namespace, self._ports = namespace, ports
         self._client = Client(cluster, namespace, threads)
+        self._punt = Punt(self._client.find)
 
     # The six
 
@@ -75,6 +78,7 @@ class UserDatapath:
             return Applied()
         targets = {o.port.name: self._ports(o.port.attach.target) for o in operations if isinstance(o, PutPort)}
         failed = self._client.change(tuple(control.step(each, targets) for each in operations))
+        self._punt.ensure()
         return Applied(
             tuple(each for index, each in enumerate(operations) if index not in failed),
             tuple((operations[index], error) for index, error in failed.items()),
@@ -87,16 +91,16 @@ class UserDatapath:
         return self._client.events_fd()
 
     def watch(self, segments: Collection[SegmentKey]) -> None:
-        """Nothing is handed up: on this datapath endpoints are those that are declared (docs/user-vtep.md)."""
+        self._punt.watch(segments)
 
     def punt(self) -> Sequence[Punted | Heard]:
-        return ()
+        return self._punt.read()
 
     def punt_fd(self) -> int | None:
-        return None
+        return self._punt.fileno()
 
     def speaker(self, segment: SegmentKey) -> str:
-        raise WeftError(Kind.UNSUPPORTED, "the user datapath probes no host", where=f"segment {segment}")
+        return SPEAKER.hex(":")
 
     def inject(self, segment: SegmentKey, frame: bytes, to: ToPorts | ToTunnels) -> None:
         tunnels = isinstance(to, ToTunnels)
@@ -111,6 +115,7 @@ class UserDatapath:
         return Counters(answer.ports, dict(answer.segments), answer.drops)
 
     def close(self) -> None:
+        self._punt.close()
         self._client.close()
 
     def stop(self) -> None:

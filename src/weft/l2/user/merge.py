@@ -23,6 +23,7 @@ from weft.l2.user import vnet
 from weft.l2.user.checksums import MODULUS, Numbers, Octets, column, complement, sums, total
 from weft.l2.user.framing import VXLAN, Framing
 from weft.l2.user.vnet import Offload
+from weft.l2.user.whole import whole
 
 _ACK, _PSH, _TCP = 0x10, 0x08, 6
 _KIND = {4: b"\x08\x00", 6: b"\x86\xdd"}  # IP version → ethertype
@@ -90,6 +91,14 @@ def _must_agree(shape: Layout) -> npt.NDArray[np.bool_]:
 
 def train(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
     """Looks through datagrams (rows, of these lengths) for runs, in order; `shape` is the first one's."""
+    claimed = whole(rows, lengths, shape)
+    if claimed is not None:
+        return Train(rows, lengths, shape, claimed, [Run(0, len(rows), False)])
+    return searched(rows, lengths, shape)
+
+
+def searched(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
+    """As `train`, whatever the datagrams are."""
     ip, tcp = shape.ip, shape.tcp
     data = lengths - shape.payload
     at, before = (ip + 2, ip) if shape.version == 4 else (ip + 4, ip + 40)

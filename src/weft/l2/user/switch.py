@@ -28,6 +28,7 @@ from weft.model.address import is_mac
 from weft.model.network import Arp
 
 LEARNED_MAX = 65536  # rows that strangers can make us remember, a segment
+SPEAKER = bytes.fromhex("027765667400")  # what is answered to questions of our own goes no further
 LOCAL_AGE = 300  # seconds for MACs of local ports where a segment does not learn, as the kernel's bridge
 
 
@@ -78,6 +79,8 @@ class Switch:
         if src[0] & 1:
             return Way(drop="source is a group")
         self._learn(src, port, None, now)
+        if dst == SPEAKER:
+            return Way()
         way = self._way(port, dst, src, frame, now)
         if way.vteps and self._stays(port, dst, src, frame):
             return Way(ports=way.ports, drop="" if way.ports else "not for tunnels")
@@ -144,17 +147,26 @@ class Switch:
         entry = self.learned.get(mac)
         return entry if entry is not None and now - entry.seen <= self.age else None
 
-    def expire(self, now: float) -> None:
-        """Forgets what has not been seen for `age` seconds."""
-        for mac, entry in list(self.learned.items()):
-            if now - entry.seen > self.age:
-                self.learned.pop(mac, None)
+    def place(self, mac: bytes, now: float) -> str | None:
+        """The local port where a MAC was learned."""
+        entry = self._alive(mac, now)
+        return entry.port if entry is not None else None
 
-    def forget(self, port: str) -> None:
-        """A local port is gone, and with it what was learned there."""
-        for mac, entry in list(self.learned.items()):
-            if entry.port == port:
-                self.learned.pop(mac, None)
+    def local(self, now: float) -> list[tuple[bytes, str]]:
+        """(MAC, port) of all that was learned at local ports."""
+        return [(mac, e.port) for mac, e in list(self.learned.items()) if e.port and now - e.seen <= self.age]
+
+    def expire(self, now: float) -> list[tuple[bytes, str]]:
+        """Forgets what has not been seen for `age` seconds; (MAC, port) of what was local."""
+        return self._remove([mac for mac, entry in list(self.learned.items()) if now - entry.seen > self.age])
+
+    def forget(self, port: str) -> list[tuple[bytes, str]]:
+        """A local port is gone, and with it what was learned there: (MAC, port)."""
+        return self._remove([mac for mac, entry in list(self.learned.items()) if entry.port == port])
+
+    def _remove(self, macs: list[bytes]) -> list[tuple[bytes, str]]:
+        removed = [(mac, entry) for mac in macs if (entry := self.learned.pop(mac, None)) is not None]
+        return [(mac, entry.port) for mac, entry in removed if entry.port is not None]
 
     def declare(self, rows: dict[bytes, str]) -> None:
         """Static rows, new or changed; what was learned of the same MACs is void."""

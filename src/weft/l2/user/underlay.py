@@ -22,10 +22,12 @@ SOURCE_PORTS = 16
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _IP_MULTICAST_ALL, _IP_RECVTOS, _IP_MTU_DISCOVER, _PMTUDISC_WANT, _PMTUDISC_PROBE = 49, 13, 10, 1, 3
 _IPV6_RECVTCLASS, _IPV6_TCLASS, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG, _IPV6_MULTICAST_ALL = 66, 67, 23, 62, 29
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _RECEIVE = 8 << 20  # octets that may wait
 _PAYLOAD_MAX = 65507 - 20  # of one send: 65,535 less IPv6 and UDP headers
 _TRAIN_MAX = 64  # datagrams of one send (UDP_MAX_SEGMENTS of older kernels)
 _TTL = 64
+_TRAIN_TOO_BIG = (errno.EINVAL, errno.EMSGSIZE)  # what older and newer kernels say where datagrams don't fit the path
 
 Buffers = Sequence[bytes | bytearray | memoryview]
 
@@ -58,7 +60,7 @@ class Underlay:
     def _receiver(self, address: str) -> socket.socket:
         receiver = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
-            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
+            _room(receiver, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
             if self._ipv6:
                 receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 receiver.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
@@ -83,7 +85,7 @@ class Underlay:
         return sender
 
     def _sending(self, sender: socket.socket) -> socket.socket:
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _RECEIVE)
+        _room(sender, _SO_SNDBUFFORCE, socket.SO_SNDBUF)
         discover = _PMTUDISC_WANT if self._fragment else _PMTUDISC_PROBE
         if self._ipv6:
             sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discover)
@@ -152,18 +154,28 @@ class Underlay:
 
     def send_train(self, bucket: int, vtep: str, data: memoryview, size: int, tos: int) -> None:
         """Datagrams of `size` octets, the last maybe shorter, in as few calls as the kernel takes. Raises OSError."""
-        sender, to, mark = self._senders[bucket % len(self._senders)], (vtep, self.port), self._mark(tos)
-        step = min(_TRAIN_MAX, _PAYLOAD_MAX // size) * size if self.trains else size
-        cut = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+        step = self.most(size)
         for at in range(0, len(data), step):
             part = data[at : at + step]
-            try:
-                sender.sendmsg([part], [*mark, cut] if len(part) > size else mark, 0, to)
-            except OSError as error:
-                if error.errno != errno.EINVAL or not self._fragment:
-                    raise
-                for one in range(0, len(part), size):  # the path carries less: no train, but fragments
-                    sender.sendmsg([part[one : one + size]], mark, 0, to)
+            self.send_segments(bucket, vtep, [part], len(part), size, tos)
+
+    def most(self, size: int) -> int:
+        """Octets of as many datagrams of `size` as the kernel takes in one call."""
+        return min(_TRAIN_MAX, _PAYLOAD_MAX // size) * size if self.trains else size
+
+    def send_segments(self, bucket: int, vtep: str, parts: Buffers, octets: int, size: int, tos: int) -> None:
+        """Datagrams of `size` octets, the last maybe shorter, in one call; all parts together have `octets`, `most` of
+        them. Raises OSError."""
+        sender, to, mark = self._senders[bucket % len(self._senders)], (vtep, self.port), self._mark(tos)
+        cut = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+        try:
+            sender.sendmsg(parts, [*mark, cut] if octets > size else mark, 0, to)
+        except OSError as error:
+            if error.errno not in _TRAIN_TOO_BIG or not self._fragment or octets <= size:
+                raise
+            whole = b"".join(parts)
+            for at in range(0, octets, size):  # the path carries less: no train, but fragments
+                sender.sendmsg([whole[at : at + size]], mark, 0, to)
 
     def _mark(self, tos: int) -> list[tuple[int, int, bytes]]:
         if not tos:
@@ -187,6 +199,14 @@ def _offers(of: socket.socket, option: int, value: int = 0) -> bool:
     except OSError:
         return False
     return True
+
+
+def _room(of: socket.socket, force: int, plain: int) -> None:
+    """Sizes a queue; who may not, within the host's limit."""
+    try:
+        of.setsockopt(socket.SOL_SOCKET, force, _RECEIVE)
+    except PermissionError:
+        of.setsockopt(socket.SOL_SOCKET, plain, _RECEIVE)
 
 
 def offers() -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""What the forwarder holds: segments, their tables and switches, ports, the underlay's sockets.
+"""What the forwarder holds: segments, their tables and switches, ports, the underlay's sockets, IP tunnels.
 
 Tables stand twice: as the plan's arrays, which `observe` reads back, and as the switch's dictionaries, which frames
 are looked up in. Whoever changes one changes the other here.
@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from weft.l2.user.device import Device
+from weft.l2.user.ears import Ears
+from weft.l2.user.iptunnel.state import TunnelState
 from weft.l2.user.switch import Switch
 from weft.l2.user.underlay import Underlay
 from weft.model.address import words_to_ip
 from weft.model.network import SegmentKey
+from weft.model.port import AttachKind
 from weft.plan import tables
 from weft.plan.port import LocalPort
 from weft.plan.segment import Segment
@@ -35,6 +38,11 @@ class PortState:
     device: Device
     veth: bool = False
     gone: str = ""
+
+    @property
+    def for_hosts(self) -> bool:
+        """Whether hosts to learn of are behind it: not the host itself, nor a router (ROUTER/NETWORK)."""
+        return self.port.attach.kind is not AttachKind.HOST and "/" not in self.port.name
 
 
 class SegmentState:
@@ -132,6 +140,8 @@ class World:
     segments: dict[SegmentKey, SegmentState] = field(default_factory=dict)
     ports: dict[str, PortState] = field(default_factory=dict)
     underlays: dict[tuple[str, int], Underlay] = field(default_factory=dict)
+    tunnels: dict[str, TunnelState] = field(default_factory=dict)
+    ears: Ears = field(default_factory=Ears)
 
     def groups(self, underlay: Underlay) -> set[str]:
         """Groups that segments of an underlay socket flood to."""

@@ -8,7 +8,7 @@ import msgspec
 
 from weft.store.etcd.messages import KeyValue, text
 from weft.store.prefix import Prefixes, prefix_end
-from weft.store.store import Change, Item
+from weft.store.store import Change, Item, Prefix
 
 END = b"\0"
 """As the end of a range: to the last key (etcd's api/etcdserverpb/rpc.proto, RangeRequest)."""
@@ -31,7 +31,7 @@ class Keyspace:
     def raw(self, key: str) -> str:
         return text((self._prefix + key).encode())
 
-    def ranges(self, prefixes: Iterable[str]) -> list[Range]:
+    def ranges(self, prefixes: Iterable[Prefix]) -> list[Range]:
         """The fewest ranges that cover what is under the prefixes, in order."""
         found = []
         for first, end in Prefixes(prefixes).ranges():

@@ -21,7 +21,7 @@ from weft.store.etcd.client import PATIENCE, SILENCE, Client, EndpointError, Ref
 from weft.store.etcd.keyspace import Keyspace, Range
 from weft.store.etcd.messages import Answer, KeepAliveAnswer, LeaseAnswer, RangeAnswer, TxnAnswer, text
 from weft.store.etcd.watch import EtcdWatch
-from weft.store.store import Compare, Delete, Item, LeaseLost, Outcome, Put, Snapshot, TooLarge
+from weft.store.store import Compare, Delete, Item, LeaseLost, Outcome, Prefix, Put, Snapshot, TooLarge
 from weft.store.watch import Bell
 
 _A = TypeVar("_A", Answer, RangeAnswer, LeaseAnswer, KeepAliveAnswer)
@@ -56,7 +56,7 @@ class EtcdStore:
         """host:port of the member that is asked first."""
         return self._client.endpoint
 
-    async def snapshot(self, prefixes: Sequence[str] = ("",)) -> Snapshot:
+    async def snapshot(self, prefixes: Sequence[Prefix] = ("",)) -> Snapshot:
         ranges = self._keyspace.ranges(prefixes)
         for _ in range(_SNAPSHOTS):
             try:
@@ -90,13 +90,15 @@ class EtcdStore:
         request = {"key": self._keyspace.raw("\0"), "limit": 1, "keys_only": True}
         return (await self._call("kv/range", request, RangeAnswer)).header.revision
 
-    def watch(self, prefixes: Sequence[str], revision: int) -> EtcdWatch:
+    def watch(self, prefixes: Sequence[Prefix], revision: int) -> EtcdWatch:
         self._client.session("watch")  # raises when closed
         watch = EtcdWatch(self._client, self._keyspace, self._bell, prefixes, revision)
         self._watches.add(watch)
         return watch
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
         check_transaction(compares, writes)
         request = {
             "compare": [

@@ -35,7 +35,7 @@ from weft.model.errors import Kind, WeftError
 from weft.store.etcd.client import Client, EndpointError, Refusal, failure, fault, judged
 from weft.store.etcd.keyspace import Keyspace
 from weft.store.etcd.messages import RangeAnswer, WatchAnswer, Watched, decode
-from weft.store.store import Change, Changes, Compacted
+from weft.store.store import Change, Changes, Compacted, Prefix
 from weft.store.watch import Bell
 
 QUIET = 2.0
@@ -123,7 +123,9 @@ class Stream:
 class EtcdWatch(AsyncIterator[Changes]):
     """Changes from `revision` on, under any of the prefixes."""
 
-    def __init__(self, client: Client, keyspace: Keyspace, bell: Bell, prefixes: Sequence[str], revision: int) -> None:
+    def __init__(
+        self, client: Client, keyspace: Keyspace, bell: Bell, prefixes: Sequence[Prefix], revision: int
+    ) -> None:
         self._client = client
         self._keyspace = keyspace
         self._bell = bell
