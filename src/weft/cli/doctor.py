@@ -100,6 +100,7 @@ def _datapath(where: Place, feed: Feed | None, node: str | None) -> Iterator[Che
             ours = frozenset(key.udp_port for key in driver.observe().segments)
             yield from doctor.check_node(world, node, facts, ours)
             yield from doctor.check_ovs(driver)
+            yield from doctor.check_user(driver)
     except WeftError as error:
         yield doctor.unreachable("datapath", error)
     finally:

@@ -22,10 +22,11 @@ SOURCE_PORTS = 16
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _IP_MULTICAST_ALL, _IP_RECVTOS, _IP_MTU_DISCOVER, _PMTUDISC_WANT, _PMTUDISC_PROBE = 49, 13, 10, 1, 3
 _IPV6_RECVTCLASS, _IPV6_TCLASS, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG, _IPV6_MULTICAST_ALL = 66, 67, 23, 62, 29
-_RECEIVE = 8 << 20  # octets that may wait
+RECEIVE = 8 << 20  # octets that may wait
 _PAYLOAD_MAX = 65507 - 20  # of one send: 65,535 less IPv6 and UDP headers
 _TRAIN_MAX = 64  # datagrams of one send (UDP_MAX_SEGMENTS of older kernels)
 _TTL = 64
+_RCVBUFFORCE = 33
 
 Buffers = Sequence[bytes | bytearray | memoryview]
 
@@ -58,7 +59,7 @@ class Underlay:
     def _receiver(self, address: str) -> socket.socket:
         receiver = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
-            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
+            _make_room(receiver)
             if self._ipv6:
                 receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 receiver.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
@@ -83,7 +84,7 @@ class Underlay:
         return sender
 
     def _sending(self, sender: socket.socket) -> socket.socket:
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _RECEIVE)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, RECEIVE)
         discover = _PMTUDISC_WANT if self._fragment else _PMTUDISC_PROBE
         if self._ipv6:
             sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discover)
@@ -190,6 +191,15 @@ _LITTLE = struct.pack("=H", 1) == b"\1\0"
 _TOS = {(socket.IPPROTO_IP, socket.IP_TOS), (socket.IPPROTO_IPV6, _IPV6_TCLASS)}
 
 
+def _make_room(receiver: socket.socket) -> int:
+    """As many octets as we may let wait in a socket, beyond what net.core.rmem_max allows everybody if need be."""
+    try:
+        receiver.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, RECEIVE)
+    except PermissionError:
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE)
+    return receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel tells twice the octets
+
+
 def _offers(of: socket.socket, option: int, value: int = 0) -> bool:
     """Whether the kernel knows an option of UDP sockets."""
     try:
@@ -200,9 +210,10 @@ def _offers(of: socket.socket, option: int, value: int = 0) -> bool:
 
 
 def offers() -> dict[str, bool]:
-    """Which of the two offloads of UDP sockets this kernel has."""
+    """Which of the two offloads of UDP sockets this kernel has, and whether a socket may hold as much as we want."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        return {"UDP_SEGMENT": _offers(probe, _UDP_SEGMENT), "UDP_GRO": _offers(probe, _UDP_GRO, 1)}
+        room = _make_room(probe) >= RECEIVE
+        return {"UDP_SEGMENT": _offers(probe, _UDP_SEGMENT), "UDP_GRO": _offers(probe, _UDP_GRO, 1), "room": room}
 
 
 def _failure(error: OSError, where: str) -> WeftError:
