@@ -12,7 +12,8 @@ Every row has `state`: `ok` (planned and held), `missing` (planned, not held), `
     flows   table priority network packets age owner match actions
     drops   reason packets                      dropped since the datapath was made
 
-Drops have no `state`. Flows are Open vSwitch's and have none either; in JSON they say also `mac`, `to`, `node` and `octets`.
+Drops have no `state`. Flows are Open vSwitch's and have none either; in JSON they say also `mac`, `to`, `node` and
+`octets`.
 """
 
 from __future__ import annotations

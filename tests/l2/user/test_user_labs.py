@@ -17,11 +17,7 @@ from weft.model.file import Document, parse
 
 pytestmark = pytest.mark.system
 
-LABS = [
-    path
-    for path in sorted((REPOSITORY / "labs").glob("0[123]*.yaml"))
-    if "datapath:" not in path.read_text()
-]
+LABS = [path for path in sorted((REPOSITORY / "labs").glob("0[123]*.yaml")) if "datapath:" not in path.read_text()]
 _NODE = re.compile(r'^(  \w+: \{vtep: (?:"[^"]+"|[^,}\s]+))', re.MULTILINE)
 
 

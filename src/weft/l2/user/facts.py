@@ -8,7 +8,7 @@ import os
 import weft
 from weft.l2.user import underlay
 from weft.model.node import DatapathKind, Facts
-from weft.netlink import tap
+from weft.netlink import outside, tap
 from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel
 from weft.netlink.links import Links
@@ -22,7 +22,7 @@ _SLOWER = {  # feature → what it costs, remedy
 
 
 def facts(node: str, vtep: str, namespace: str | None) -> Facts:
-    channel = Channel(namespace=namespace)
+    channel = Channel(namespace=namespace, lender=outside.lender())
     try:
         addresses = Addresses(channel).dump()
         ips = {index: [str(ipaddress.ip_interface(text).ip) for text in texts] for index, texts in addresses.items()}

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from weft.model.errors import Kind, WeftError
+from weft.netlink import outside
 
 SOURCE_PORTS = 16
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
@@ -47,8 +48,10 @@ class Underlay:
     to carry a datagram; otherwise it is fragmented.
     """
 
-    def __init__(self, vtep: str, port: int, entropy: bool = True, fragment: bool = False) -> None:
-        self.vtep, self.port, self._fragment = vtep, port, fragment
+    def __init__(
+        self, vtep: str, port: int, entropy: bool = True, fragment: bool = False, lender: str | None = None
+    ) -> None:
+        self.vtep, self.port, self._fragment, self._lender = vtep, port, fragment, lender
         self._ipv6 = ":" in vtep
         self._family = socket.AF_INET6 if self._ipv6 else socket.AF_INET
         self.groups: dict[str, socket.socket] = {}
@@ -56,8 +59,13 @@ class Underlay:
         self._senders = [self._sender() for _ in range(SOURCE_PORTS)] if entropy else [self._sending(self.unicast)]
         self.trains = all(_offers(sender, _UDP_SEGMENT) for sender in self._senders[:1])
 
+    def _socket(self) -> socket.socket:
+        made = outside.make(self._lender, self._family, socket.SOCK_DGRAM)
+        made.setblocking(False)
+        return made
+
     def _receiver(self, address: str) -> socket.socket:
-        receiver = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        receiver = self._socket()
         try:
             _make_room(receiver)
             if self._ipv6:
@@ -73,7 +81,7 @@ class Underlay:
         return receiver
 
     def _sender(self) -> socket.socket:
-        sender = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        sender = self._socket()
         try:
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # nothing is awaited here
             self._sending(sender)
