@@ -117,8 +117,10 @@ def test_what_is_not_ours_survives_everything(switches: Switches) -> None:
     applied = cleanup(first, "h1")
     assert applied.failed == ()
     bridges = database.bridges()
-    assert set(bridges) >= {"br-foreign", "br-int"}
-    assert "foreign0" in bridges["br-int"].ports
+    assert set(bridges) == {"br-foreign", "br-int", "br-tun"}
+    assert set(bridges["br-int"].ports) == {"br-int", "foreign0"}
+    assert set(bridges["br-tun"].ports) == {"br-tun"}
+    assert switches.flows(0).dump() == [strange]
     assert "weft" not in str(bridges["br-int"].external_ids)
 
 
