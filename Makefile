@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help setup demo test test-fast lint bench docs deb clean system-packages
+.PHONY: help setup demo test test-fast soak lint bench docs deb clean system-packages
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ test: setup system-packages  ## everything; as root on Debian it installs what i
 
 test-fast: setup  ## what needs no system package and no root; under 30 s
 	@$(BIN)/python -m pytest tests -m 'not system'
+
+soak: setup system-packages  ## ten minutes of mixed load on the user-space VTEP; `make test` has one of them
+	@WEFT_SOAK=600 $(BIN)/python -m pytest -s tests/l2/user/test_user_soak.py
 
 lint: setup  ## ruff, mypy --strict, the layer law
 	@$(BIN)/ruff check src tests bench

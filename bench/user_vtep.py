@@ -2,7 +2,9 @@
 
     python -m bench user_vtep [ROUNDS [SECONDS]]
 
-    a ── [VTEP] ── h1 eth1 ═══ eth1 h2 ── [VTEP] ── b            five times, each with a UDP port and end points its own
+    a ── [VTEP] ── h1 eth1 ═══ eth1 h2 ── [VTEP] ── b            six times, each with a UDP port and end points its own
+
+Open vSwitch, which takes the NIC into a bridge of its own, has two more hosts with a veth pair like this one.
 
 One TCP stream a→b through each contender in turn, round after round, so that whatever else the machine does hurts all
 alike; figures are medians, ratios are medians of the rounds' ratios. CPU seconds are those of the whole machine
@@ -22,12 +24,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from weft.l2.datapath import Datapath
 from weft.l2.kernel.datapath import KernelDatapath
+from weft.l2.ovs import process
+from weft.l2.ovs.datapath import OvsDatapath
 from weft.l2.user.datapath import UserDatapath
 from weft.model.network import Arp, SegmentKey
 from weft.model.port import Attach, AttachKind
@@ -70,15 +74,13 @@ class Stage:
     def up(self) -> list[Contender]:
         for name in self.hosts:
             self._namespace(name)
-        _ip("-n", self.hosts[0], "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", self.hosts[1])
-        for host, vtep in zip(self.hosts, VTEPS, strict=True):
-            _ip("-n", host, "address", "add", f"{vtep}/24", "dev", "eth1")
-            _ip("-n", host, "link", "set", "eth1", "up")
+        self._join(self.hosts)
         c, py = self._compiled(), [sys.executable, str(PEERS / "one_packet_proxy.py")]
         return [
             Contender("bare underlay", self.hosts, VTEPS[1]),
-            self._datapaths("kernel VXLAN", 1, KernelDatapath),
-            self._datapaths("user VTEP", 2, UserDatapath),
+            self._datapaths("kernel VXLAN", 1, [KernelDatapath(namespace=host) for host in self.hosts]),
+            self._datapaths("user VTEP", 2, [UserDatapath(namespace=host) for host in self.hosts]),
+            self._datapaths("Open vSwitch", 5, self._switches()),
             self._proxies("C proxy", 3, [str(c)]),
             self._proxies("Python proxy", 4, py),
         ]
@@ -93,13 +95,30 @@ class Stage:
         self._made.append(name)
         return name
 
+    def _join(self, hosts: tuple[str, str]) -> None:
+        _ip("-n", hosts[0], "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", hosts[1])
+        for host, vtep in zip(hosts, VTEPS, strict=True):
+            _ip("-n", host, "address", "add", f"{vtep}/24", "dev", "eth1")
+            _ip("-n", host, "link", "set", "eth1", "up")
+
+    def _switches(self) -> list[OvsDatapath]:
+        """Two Open vSwitches, on hosts of their own, since each takes its host's NIC into a bridge."""
+        place = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="weft-bench-")))
+        hosts = (self._namespace(f"{self.prefix}o1"), self._namespace(f"{self.prefix}o2"))
+        self._join(hosts)
+        paths = []
+        for host in hosts:
+            instance = process.start(place / host, host)
+            self._stack.callback(subprocess.run, ["kill", "-KILL", str(instance.switch), str(instance.database)])
+            paths.append(OvsDatapath("bench", host, rundir=place / host))
+        return paths
+
     def _ends(self, number: int) -> tuple[str, str]:
         return self._namespace(f"{self.prefix}a{number}"), self._namespace(f"{self.prefix}b{number}")
 
-    def _datapaths(self, name: str, number: int, kind: type[KernelDatapath] | type[UserDatapath]) -> Contender:
+    def _datapaths(self, name: str, number: int, paths: Sequence[Datapath]) -> Contender:
         ends, key = self._ends(number), SegmentKey(4789 + number, 5000 + number)
-        for index, host in enumerate(self.hosts):
-            path: Datapath = kind(namespace=host)
+        for index, path in enumerate(paths):
             self._stack.callback(path.close)
             if isinstance(path, UserDatapath):
                 self._stack.callback(path.stop)
@@ -117,9 +136,9 @@ class Stage:
         ends = self._ends(number)
         for index, host in enumerate(self.hosts):
             words = [f"/run/netns/{ends[index]}", "eth0", VTEPS[index], VTEPS[1 - index], str(4789 + number), "7"]
-            process = subprocess.Popen(["ip", "netns", "exec", host, *command, *words])
-            self._stack.callback(process.wait)
-            self._stack.callback(process.kill)
+            proxy = subprocess.Popen(["ip", "netns", "exec", host, *command, *words])
+            self._stack.callback(proxy.wait)
+            self._stack.callback(proxy.kill)
         for index, end in enumerate(ends):
             _patiently("ip", "-n", end, "link", "set", "eth0", "mtu", str(MTU), "up")
             _ip("-n", end, "address", "add", f"10.{number}.1.{index + 1}/24", "dev", "eth0")

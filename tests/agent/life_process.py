@@ -8,10 +8,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.conftest import REPOSITORY
 from tests.fleet import network, port
@@ -25,6 +25,7 @@ from weft.store import open_store
 from weft.store.intent import update
 from weft.store.records import Keys
 
+T = TypeVar("T")
 KEYS = Keys()
 PATIENCE = 30.0
 """Seconds after which a test gives up; says nothing about how fast it should be."""
@@ -42,6 +43,10 @@ class Fleet:
     @property
     def url(self) -> str:
         return f"sqlite://{self.path}/store/weft.db"
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What is done with the store from here."""
+        return asyncio.run(work)
 
     def prepare(self) -> None:
         for name in "ab":
@@ -69,7 +74,7 @@ class Fleet:
             finally:
                 await store.close()
 
-        asyncio.run(work())
+        self.run(work())
 
     def command(self, host: int, *more: str, source: Path = REPOSITORY / "src", **environment: str) -> dict[str, Any]:
         """How to run `weft agent` on a host; what `subprocess` takes."""
@@ -83,9 +88,10 @@ class Fleet:
     def logged(self, host: int) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log(host).read_text().splitlines() if line.startswith("{")]
 
-    def start(self, host: int, **more: Any) -> None:
+    def start(self, host: int, *, more: Sequence[str] = (), **options: Any) -> None:
         with self.log(host).open("ab") as log:
-            self.agents[self.nodes[host]] = subprocess.Popen(**self.command(host, **more), stdout=log, stderr=log)
+            command = self.command(host, *more, **options)
+            self.agents[self.nodes[host]] = subprocess.Popen(**command, stdout=log, stderr=log)
 
     def end(self, host: int, number: int) -> int:
         """Sends the signal and waits for the process's end; its exit code."""
@@ -106,7 +112,7 @@ class Fleet:
             finally:
                 await store.close()
 
-        return asyncio.run(work())
+        return self.run(work())
 
     def until(self, host: int, good: Callable[[Status], bool]) -> Status:
         """The node's report, once it is so."""
@@ -135,7 +141,7 @@ class Fleet:
             finally:
                 await store.close()
 
-        asyncio.run(work())
+        self.run(work())
 
     def probing(self) -> Any:
         return probing(f"{self.world.prefix}a", "10.1.1.10", "10.1.1.11")

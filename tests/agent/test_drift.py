@@ -24,9 +24,9 @@ def seen(plan: NodePlan) -> Observed:
 
 def test_a_change_of_intent_is_no_drift() -> None:
     drift = Drift(lambda: 0.0)
-    assert drift.found(seen(NEXT)) == set(), "it does not know yet how it left things"
+    assert drift.found(seen(NEXT)) == {}, "it does not know yet how it left things"
     drift.leave(PLAN, ())
-    assert drift.found(seen(PLAN)) == set()
+    assert drift.found(seen(PLAN)) == {}
     assert diff(NEXT, seen(PLAN)) != []
 
 
@@ -38,15 +38,54 @@ def test_what_others_did_is_named() -> None:
     del there.ports["a"]
     there.flaws["g1"] = ("wp-g1 is down",)
     rows = {f"fdb 5000 02:00:00:00:00:{last}" for last in ("02", "03")} | {"fdb 5000 02:66:66:66:66:66"}
-    assert drift.found(there) == rows | {"port a", "port g1"}
+    assert drift.found(there).keys() == rows | {"port a", "port g1: wp-g1 is down"}
     del there.segments[BLUE], there.tables[BLUE]
-    assert drift.found(there) == {"segment 5000", "port a", "port g1"}, "rows go with their segment"
+    found = drift.found(there)
+    assert found.keys() == {"segment 5000", "port a", "port g1: wp-g1 is down"}, "rows go with their segment"
+
+
+def test_what_was_found_and_what_is_planned_is_told() -> None:
+    drift = Drift(lambda: 0.0)
+    drift.leave(PLAN, ())
+    there = seen(PLAN)
+    rows = [("02:00:00:00:00:02", "192.168.33.66"), ("02:66:66:66:66:66", "192.168.33.66")]
+    there.tables[BLUE] = replace(there.tables[BLUE], fdb=tables.fdb(rows), flood=tables.flood([]))
+    there.segments[BLUE] = replace(there.segments[BLUE], mtu=1300)
+    there.flaws[BLUE] = ("wx5000 has mtu 1300, not 1450",)
+    del there.ports["a"]
+    found = drift.found(there)
+    assert found["segment 5000: mtu"] == "segment 5000: mtu 1300 → 1450"
+    assert found["segment 5000: wx5000 has mtu"] == "segment 5000: wx5000 has mtu 1300, not 1450"
+    assert found["port a"] == "port a: is missing"
+    del there.flaws[BLUE]
+    there.segments[BLUE] = PLAN.segments[BLUE]
+    found = drift.found(there)
+    assert found["fdb 5000 02:00:00:00:00:02"] == "fdb 5000 02:00:00:00:00:02: 192.168.33.66 → 192.168.33.12"
+    assert found["fdb 5000 02:00:00:00:00:03"] == "fdb 5000 02:00:00:00:00:03: none → 192.168.33.13"
+    assert found["fdb 5000 02:66:66:66:66:66"] == "fdb 5000 02:66:66:66:66:66: 192.168.33.66 → none"
+    assert found["flood 5000 192.168.33.12"] == "flood 5000 192.168.33.12: none → there"
+
+
+def test_what_is_fought_over_holds_up_nothing_else_of_its_object() -> None:
+    drift = Drift(lambda: 0.0)
+    there = seen(PLAN)
+    there.segments[BLUE] = replace(PLAN.segments[BLUE], mtu=1300)
+    for _ in range(FREE + 1):
+        drift.repaired(["segment 5000: mtu"])
+    assert drift.allowed(diff(PLAN, there)) == []
+    del there.ports["a"]
+    assert [str(left).partition(":")[0] for left in drift.allowed(diff(PLAN, there))] == ["+ port a"]
+    there.flaws[BLUE] = ("wb5000 is missing",)
+    assert str(drift.allowed(diff(PLAN, there))[0]).startswith("~ segment 5000 (blue)")
+    del there.segments[BLUE], there.tables[BLUE]
+    assert [*map(str, drift.allowed(diff(PLAN, there)))] == [*map(str, diff(PLAN, there))]
+    assert drift.fights()[0].startswith("segment 5000 (mtu) was changed by another program 6 times")
 
 
 def test_what_could_not_be_done_is_no_drift() -> None:
     drift = Drift(lambda: 0.0)
     drift.leave(PLAN, diff(PLAN, Observed()))
-    assert drift.found(Observed()) == set()
+    assert drift.found(Observed()) == {}
 
 
 def test_what_is_fought_over_waits_alone() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.agent.life_world import BLUE, KEYS, Host, declared, running
+from tests.agent.life_world import BLUE, KEYS, PATIENCE, Host, declared, running
 from tests.l2.l2_world import Underlay, ip
 from tests.l2.test_kernel_drift import TAMPERING as BY_NAME
 from weft.agent.fight import FREE
@@ -166,6 +166,23 @@ def test_a_fight_is_told_and_slowed_down_and_nobody_else_waits(underlay: Underla
             await host.until(lambda: host.agent.status.in_sync)
             assert "was changed by another program" in host.agent.status.notes[0]
             assert not host.left()
+
+    asyncio.run(main())
+
+
+def test_a_deleted_bridge_does_not_wait_for_a_fight_over_its_mtu(underlay: Underlay) -> None:
+    async def main() -> None:
+        async with running(underlay, declared(underlay)) as host:
+            for number in range(1, FREE + 2):
+                tamper(underlay, False, "ip link set wx5000 mtu 1300")
+                await host.until(lambda n=number: host.agent.status.drift == n)
+            fights = host.agent.drift._fights
+            fights._runs["segment 5000: wx5000 has mtu"].pause = 3 * PATIENCE
+            tamper(underlay, False, "ip link set wx5000 mtu 1300")
+            await host.until(lambda: not host.agent.status.in_sync)
+            assert "segment 5000 (wx5000 has mtu) was changed by another program" in host.agent.status.errors[0]
+            tamper(underlay, False, "ip link del wb5000")
+            await host.until(lambda: not host.left())
 
     asyncio.run(main())
 

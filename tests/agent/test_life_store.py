@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import shutil
 import signal
@@ -16,8 +17,11 @@ import pytest
 
 from tests.agent.life_process import PATIENCE, Fleet, none_lost
 from tests.conftest import REPOSITORY
-from tests.l2.l2_world import Underlay
+from tests.l2.l2_world import Underlay, ip
+from tests.store.etcd_server import free_port
+from weft.agent import local
 from weft.agent.status import wait_in_sync
+from weft.netlink import namespace
 from weft.store import open_store
 from weft.store.records import Keys
 
@@ -57,6 +61,56 @@ def saved(fleet: Fleet) -> Path:
     program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM INTO ?', sys.argv[2:])"
     subprocess.run([sys.executable, "-c", program, fleet.path / "store/weft.db", copy], check=True)
     return copy
+
+
+def test_an_agent_starts_without_its_store(fleet: Fleet) -> None:
+    """It says why it waits, where one asks; what the host has stays as it is; then it follows."""
+    fleet.prepare()
+    fleet.up()
+    away, name = fleet.path / "away", fleet.nodes[0]
+    fleet.end(0, signal.SIGTERM)
+    fleet.end(1, signal.SIGTERM)
+    (fleet.path / "store").rename(away)
+    fleet.log(0).unlink()
+    ip(fleet.world.hosts[0], "ip", "link", "set", "lo", "up")
+    with fleet.probing() as probe:
+        port = free_port()
+        fleet.start(0, more=("--metrics", str(port)))
+        deadline = time.monotonic() + PATIENCE
+        while (answer := page(fleet, port))[0] != 503:
+            assert time.monotonic() < deadline, fleet.log(0).read_text()
+            time.sleep(0.05)
+        assert "waits for its store, and leaves this host as it is: " in answer[1]
+        assert str(fleet.path / "store/weft.db") in answer[1]
+        status = asyncio.run(local.ask(local.default_directory(), name, ask="status"))["status"]
+        assert not status["in_sync"]
+        assert status["errors"] == [answer[1].strip()]
+        time.sleep(3)
+        assert [line["event"] for line in fleet.logged(0)] == ["started", "store"], "one line for one reason"
+        away.rename(fleet.path / "store")
+        fleet.forget(0)
+        assert fleet.until(0, lambda status: status.in_sync).operations == 0
+        while (answer := page(fleet, port)) != (200, "ok\n"):
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.05)
+        fleet.start(1)
+        follows(fleet)
+    assert none_lost(probe), f"{probe.lost} of {probe.sent}"
+
+
+def page(fleet: Fleet, port: int) -> tuple[int, str]:
+    """What /healthz answers on the first host; 0 while nobody does."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        with namespace.entered(fleet.world.hosts[0]):
+            connection.connect()
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except OSError:
+        return 0, ""
+    finally:
+        connection.close()
 
 
 def test_removed_and_put_back(fleet: Fleet) -> None:

@@ -97,7 +97,7 @@ def test_pages(capsys: pytest.CaptureFixture[str]) -> None:
         assert await page(port, "HEAD /healthz") == ("200 OK", "")
         assert (await page(port, "GET /"))[0] == "404 Not Found"
         assert (await page(port, "POST /metrics"))[0] == "405 Method Not Allowed"
-        agent.store_error = "the file is damaged"
+        agent.contact.error = "the file is damaged"
         assert await page(port, "GET /healthz") == ("503 Service Unavailable", "store: the file is damaged\n")
         state, body = await page(port, "GET /metrics?x=1")
         assert state == "200 OK"

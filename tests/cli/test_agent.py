@@ -68,7 +68,6 @@ def host(weft: Weft) -> Iterator[Host]:
         yield made
     finally:
         subprocess.run(["ip", "netns", "delete", made.namespace], check=True)
-        Path(f"/run/weft/default.{name}.lock").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -110,6 +109,7 @@ def test_an_agents_life(host: Host) -> None:
         assert [(row["vtep"], row["state"]) for row in rows] == [("192.168.33.2", "ok")]
         assert {"wb5000", "wx5000"} <= host.links()
     assert running.returncode == 0
+    assert not list(Path("/run/weft").glob(f"*{host.node}*")), "neither socket nor lock is left"
     assert {"wb5000", "wx5000"} <= host.links()
     looked = host.run("show", "fdb", "--node", host.node, "-o", "json")
     assert json.loads(looked.stdout) == rows
@@ -157,6 +157,7 @@ def test_an_agent_waits_for_its_store(host: Host) -> None:
     )
     with ended(running):
         assert running.stderr
+        assert json.loads(running.stderr.readline())["event"] == "started"
         first = json.loads(running.stderr.readline())
         assert first["event"] == "store"
         assert "late/weft.db" in first["error"]

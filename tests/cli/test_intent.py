@@ -95,6 +95,34 @@ def test_diff_tells_fields_and_operations_and_changes_nothing(weft: Weft) -> Non
     assert weft("diff", "-f", weft.file(FLEET)).out == "nothing to change\n"
 
 
+ROUTER = """\
+networks:
+  red: {vni: 6000, subnet: 10.2.1.0/24}
+routers:
+  r: {gateways: {blue: 10.1.1.254, red: 10.2.1.254}%s}
+"""
+
+
+def test_diff_tells_what_a_router_s_change_does_on_each_node_and_nothing_of_what_stays(weft: Weft) -> None:
+    weft.apply(FLEET.replace("red: {vni: 6000, subnet: 10.1.1.0/24}", "red: {vni: 6000, subnet: 10.2.1.0/24}"))
+    weft.apply(ROUTER % "", name="router.yaml")
+    assert weft("diff", "-f", "router.yaml").out == "nothing to change\n"
+    routed = weft.file(ROUTER % ", routes: [{to: 50.1.1.0/24, via: 10.1.1.2}]")
+    answer = weft("diff", "-f", routed)
+    assert answer.out.splitlines() == [
+        "store",
+        "  ~ router r",
+        "      routes none → to=50.1.1.0/24 via=10.1.1.2",
+        *("node h1", "  + r: route 50.1.1.0/24 via 10.1.1.2 dev wi5000"),
+        *("node h2", "  + r: route 50.1.1.0/24 via 10.1.1.2 dev wi5000"),
+    ]
+    pinned = json.loads(weft("diff", "-f", weft.file(ROUTER % ", placement: [h2]"), "-o", "json").out)
+    steps = {node: [line for step in steps for line in step] for node, steps in pinned["nodes"].items()}
+    assert "- router r" in steps["h1"]
+    assert not any("router r" in line for line in steps["h2"] if line[0] == "-")
+    assert any(line.startswith("~ irb r/wi5000") for line in steps["h2"]), steps["h2"]
+
+
 def test_get_prints_columns(weft: Weft) -> None:
     weft.apply(FLEET)
     assert weft("get", "routers").out == "no routers\n"

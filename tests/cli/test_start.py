@@ -63,7 +63,7 @@ def test_reading_the_store_imports_no_tables(weft: Weft) -> None:
     "command",
     [
         *("apply", "diff", "get", "delete", "agent", "show", "status", "doctor", "schema", "demo", "sim"),
-        *("lab up", "lab down", "lab list", "lab exec", "lab test"),
+        *("lab up", "lab down", "lab list", "lab exec", "lab test", "store migrate"),
     ],
 )
 def test_every_command_explains_itself(weft: Weft, command: str) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 
 import pytest
 
 from tests.cli.conftest import FLEET, Weft
 from tests.cli.test_mistakes import picture, put
-from weft.agent.status import Status
+from weft.agent.report import misplaced
+from weft.agent.status import Status, wait_in_sync
+from weft.model.errors import WeftError
+from weft.model.node import DatapathKind, Facts
+from weft.store import open_store
 from weft.store.records import Keys, encode
 
 
@@ -52,6 +58,52 @@ def test_a_node_out_of_sync_a_silent_one_and_a_stranger(weft: Weft) -> None:
     assert "gone: is not declared" in answer.out
     told = json.loads(weft("status", "-o", "json").out)
     assert (told["ok"], [node["declared"] for node in told["nodes"]]) == (False, [False, True, True])
+
+
+def test_what_a_dead_agent_said_last_is_stale(weft: Weft) -> None:
+    weft.apply(FLEET)
+    report(weft, "h1")
+    alive(weft, "h1")
+    report(weft, "h2", time=time.time() - 300)
+    answer = weft("status")
+    assert answer.code == 1
+    _, first, second, *_ = answer.out.splitlines()
+    assert (first.split()[1:3], second.split()[1:3], second.split()[-1]) == (["yes", "yes"], ["stale", "no"], "5m")
+    assert "h2: its agent is not alive; what it said last was in sync, 5m ago\n" in answer.out
+    told = json.loads(weft("status", "-o", "json").out)["nodes"]
+    assert [(node["in_sync"], node["stale"]) for node in told] == [(True, False), (False, True)]
+    late = weft.apply(FLEET.replace("10.1.1.12", "10.1.1.13"), "--wait", "--timeout", "0.2")
+    assert "h2: has reached revision 4; its agent is not alive" in late.err
+
+
+def test_a_node_that_nobody_declares_gets_one_line(weft: Weft) -> None:
+    weft.apply(FLEET)
+    report(weft, "far", in_sync=False, errors=tuple(misplaced(None, "far", None)))
+    lines = [line for line in weft("status").out.splitlines() if line.startswith("far: ")]
+    assert lines == ["far: node far is not declared; add it under `nodes:` with its VTEP address"]
+
+
+def test_waiting_says_what_it_waits_for(weft: Weft) -> None:
+    """On a terminal, while it waits; elsewhere in the end."""
+    weft.apply(FLEET)
+    report(weft, "h1")
+    report(weft, "h2", in_sync=False, errors=("the kernel said no",))
+    for node in ("h1", "h2"):
+        alive(weft, node)
+        put(weft, Keys().facts + node, encode(Facts(node=node, version="9.9", datapath=DatapathKind.KERNEL)))
+    told: list[tuple[int, int, str]] = []
+
+    async def wait() -> None:
+        store = open_store(weft.url)
+        try:
+            with pytest.raises(WeftError, match="h2: the kernel said no"):
+                await wait_in_sync(store, Keys(), ["h1", "h2"], 0.2, lambda *what: told.append(what))
+        finally:
+            await store.close()
+
+    asyncio.run(wait())
+    assert {why for *_, why in told} <= {"h1: has reached revision 2", "h2: the kernel said no"}
+    assert told
 
 
 def test_waiting_ends_when_all_are_in_sync_or_names_who_is_not(weft: Weft) -> None:

@@ -96,7 +96,7 @@ def test_lab_test_tells_each_step_and_each_mutation(weft: Weft) -> None:
 
 
 def seen_in_demo(text: str) -> None:
-    assert text.count("✓") == 6
+    assert text.count("✓") == 8
     assert "✗" not in text
     assert "VXLAN     VNI 5000" in text
     assert "192.168.33.12 → 192.168.33.13, TTL 64" in text

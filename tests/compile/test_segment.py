@@ -68,6 +68,7 @@ def test_flood_none_has_no_list() -> None:
 def test_a_group_replaces_the_list_where_all_can_receive_it() -> None:
     of = plan("h1", flood=FloodMode.GROUP, group="239.1.1.1")
     assert (of.segments[KEY].group, rows(of, Table.FLOOD)) == ("239.1.1.1", [])
+    assert of.segments[KEY].members == ("192.168.33.12", "192.168.33.13")
 
 
 def test_a_peer_without_groups_gets_a_unicast_copy_and_sends_unicast_to_all() -> None:
@@ -76,6 +77,7 @@ def test_a_peer_without_groups_gets_a_unicast_copy_and_sends_unicast_to_all() ->
     assert rows(plan("h1", facts=told, **group), Table.FLOOD) == [("192.168.33.13",)]
     limited = plan("h3", facts=told, **group)
     assert limited.segments[KEY].group is None
+    assert limited.segments[KEY].members is None
     assert rows(limited, Table.FLOOD) == [("192.168.33.11",), ("192.168.33.12",)]
 
 

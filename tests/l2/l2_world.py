@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from weft.l2.kernel.datapath import KernelDatapath
@@ -18,6 +22,8 @@ from weft.plan.node import NodePlan
 from weft.plan.port import LocalPort
 from weft.plan.segment import Segment
 from weft.plan.tables import Tables
+
+_number = itertools.count()
 
 
 @dataclass
@@ -61,6 +67,23 @@ def join(world: Underlay) -> None:
         channel.close()
 
 
+@contextmanager
+def joined() -> Iterator[Underlay]:
+    """Two hosts for as long as the block lasts, by names of their own."""
+    prefix = f"weft-t-{os.getpid()}-{next(_number)}-"
+    world = Underlay(prefix, (f"{prefix}h1", f"{prefix}h2"))
+    try:
+        for host in ("h1", "h2"):
+            world.namespace(host)
+        join(world)
+        yield world
+    finally:
+        for path in world.paths:
+            path.close()
+        for name in reversed(world.made):
+            namespace.delete(name)
+
+
 BLUE = SegmentKey(4789, 5000)
 MACS = ("02:00:00:00:00:0a", "02:00:00:00:00:0b")
 IPS = (("10.1.1.11/24", "fd01::11/64"), ("10.1.1.12/24", "fd01::12/64"))
@@ -78,10 +101,21 @@ class Overlay:
     mtu: int = 1430
     age: int = 300
     kind: AttachKind = AttachKind.NAMESPACE
+    judged: bool = False  # the group's members are told
 
     def plan(self, world: Underlay, host: int) -> NodePlan:
         vteps = world.vteps6 if self.six else world.vteps
-        segment = Segment(self.key, "blue", vteps[host], self.mtu, self.learning, self.age, self.arp, self.group)
+        segment = Segment(
+            self.key,
+            "blue",
+            vteps[host],
+            self.mtu,
+            self.learning,
+            self.age,
+            self.arp,
+            self.group,
+            members=(vteps[1 - host],) if self.judged else None,
+        )
         bare = [(ip.split("/")[0], mac) for ips, mac in zip(IPS, MACS, strict=True) for ip in ips]
         rows = Tables(
             tables.fdb([] if self.learning else [(MACS[1 - host], vteps[1 - host])]),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from weft.netlink import sysctl
 from weft.plan import tables
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan
+from weft.plan.operations import PutSegment
 from weft.plan.tables import Tables
 
 pytestmark = pytest.mark.system
@@ -58,6 +61,66 @@ def test_a_foreign_device_in_our_place_is_named_and_left(underlay: Underlay) -> 
     assert all("wx5000: a bridge that is not weft's stands where weft needs this name" in str(e) for _, e in failed[:1])
     ip(underlay.hosts[0], *["ip", "link", "del", "wx5000"])
     bring(first, NodePlan("h1", wanted.segments, wanted.tables))
+
+
+def link(host: str, name: str) -> dict[str, Any]:
+    """As iproute2 shows it; {} for none."""
+    shown = subprocess.run(["ip", "-n", host, "-j", "link", "show", name], capture_output=True, text=True, check=False)
+    return dict(json.loads(shown.stdout)[0]) if shown.returncode == 0 else {}
+
+
+@pytest.mark.parametrize("name", ["wb5000", "wx5000"])
+def test_a_renamed_device_gets_its_name_back(underlay: Underlay, name: str) -> None:
+    """The same device, with all that it holds."""
+    Overlay().up(underlay)
+    before = link(underlay.hosts[0], name)
+    ip(underlay.hosts[0], *f"ip link set {name} name foo".split())
+    assert f"{name} is called foo" in "".join(bring(underlay.datapath(0), Overlay().plan(underlay, 0)))
+    after = link(underlay.hosts[0], name)
+    assert (after["ifindex"], after["ifalias"]) == (before["ifindex"], before["ifalias"])
+    assert link(underlay.hosts[0], "foo") == {}
+    assert reaches(underlay, "10.1.1.12")
+
+
+def test_what_is_renamed_is_cleaned_up_too(underlay: Underlay) -> None:
+    host = underlay.hosts[0]
+    before = state(host)
+    Overlay().up(underlay)
+    for name, other in (("wb5000", "foo"), ("wx5000", "bar")):
+        ip(host, *f"ip link set {name} name {other}".split())
+    bring(underlay.datapath(0), NodePlan("h1"))
+    assert state(host) == before
+
+
+def test_a_device_that_was_replaced_goes(underlay: Underlay) -> None:
+    Overlay().up(underlay)
+    wanted = Overlay().plan(underlay, 0)
+    ip(underlay.hosts[0], *["ip", "link", "set", "wb5000", "name", "foo"])
+    blind = underlay.datapath(0)
+    blind.observe()
+    blind._host.strays.clear()
+    assert not blind.apply([PutSegment(wanted.segments[BLUE], ("wb5000 is missing",))]).failed
+    assert link(underlay.hosts[0], "foo")
+    bring(underlay.datapath(0), wanted)
+    assert link(underlay.hosts[0], "foo") == {}
+    assert reaches(underlay, "10.1.1.12")
+
+
+def test_an_alias_copied_to_the_letter_makes_nothing_ours(underlay: Underlay) -> None:
+    """On devices of the same kind, also while ours are away."""
+    host = underlay.hosts[0]
+    Overlay().up(underlay)
+    copies = {"copy0": "bridge", "copy1": "vxlan id 7 dstport 4790 local 192.168.33.12"}
+    for (name, kind), ours in zip(copies.items(), ("wb5000", "wx5000"), strict=True):
+        ip(host, *f"ip link add {name} type {kind}".split())
+        ip(host, "ip", "link", "set", name, "alias", link(host, ours)["ifalias"])
+    before = [link(host, name) for name in copies]
+    path = underlay.datapath(0)
+    assert bring(path, Overlay().plan(underlay, 0)) == []
+    ip(host, *["ip", "link", "del", "wb5000"])
+    bring(path, Overlay().plan(underlay, 0))
+    bring(path, NodePlan("h1"))
+    assert [link(host, name) for name in copies] == before
 
 
 def test_two_clusters_on_one_host_do_not_see_each_other(underlay: Underlay) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import time
 from collections.abc import Iterator
@@ -187,19 +188,45 @@ def test_strangers_routes_rules_and_devices_survive(place: Place) -> None:
     assert "50:" in place.run(inside, "ip rule")
 
 
-def test_a_deleted_route_is_told_within_a_second(place: Place) -> None:
-    plan = wanted(TENANT)
+@pytest.mark.parametrize(
+    ("router", "command", "what"),
+    [
+        ("tenant", "ip route del 50.1.1.0/24", "route gone"),
+        ("tenant", "sysctl -qw net.ipv4.ip_forward=0", "forwarding, rp_filter or proxy_arp changed"),
+        ("tenant", "sysctl -qw net.ipv6.conf.all.forwarding=0", "forwarding, rp_filter or proxy_arp changed"),
+        ("edge", "nft flush ruleset", "nft table changed"),
+        ("edge", "nft insert rule inet weft out accept", "nft table changed"),
+        ("", "ip netns delete {prefix}wr-tenant", "namespace gone"),
+    ],
+)
+def test_tampering_is_told_within_a_second(place: Place, router: str, command: str, what: str) -> None:
+    plan = wanted(TENANT, EDGE)
     place.path.events_fd()
     assert place.apply(plan).ok
     place.path.observe()
     place.path.events()
-    place.run(place.router("tenant"), "ip route del 50.1.1.0/24")
+    if router:
+        place.run(place.router(router), command)
+    else:
+        subprocess.run(command.format(prefix=place.world.prefix).split(), check=True, timeout=20)
     deadline = time.monotonic() + 1
     told: list[str] = []
     while not told and time.monotonic() < deadline:
-        told = [event.what for event in place.path.events()]
-        time.sleep(0.01)
-    assert "router tenant: route gone" in told
+        if select.select([place.path.events_fd()], [], [], deadline - time.monotonic())[0]:
+            told = [event.what for event in place.path.events()]
+    assert f"router {router or 'tenant'}: {what}" in told
+
+
+def test_what_others_do_with_namespaces_is_no_event_of_ours(place: Place) -> None:
+    place.path.events_fd()
+    assert place.apply(wanted(TENANT)).ok
+    place.path.observe()
+    place.path.events()
+    other = place.router("other")
+    namespace.create(other)
+    place.run(other, "ip link add x type veth peer name y; nft add table inet weft")
+    namespace.delete(other)
+    assert place.path.events() == []
 
 
 def test_nothing_is_left_and_the_outside_is_given_back(place: Place) -> None:

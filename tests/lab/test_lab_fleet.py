@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from weft.lab import lab, process, state
+from weft.lab import fleet, lab, process, state
 from weft.model.errors import WeftError
 from weft.model.file import parse
+from weft.model.intent import Intent
+from weft.model.port import Attach, AttachKind, Port
 from weft.netlink import namespace
 
 pytestmark = pytest.mark.system
@@ -41,6 +43,10 @@ expect:
 mutations:
   deaf: {h1: ip link set eth1 down}
   unbroken: {h1: "true"}
+"""
+EXPECT = """
+expect:
+  - {ping: {from: a, to: 10.1.1.77}, within: 20}
 """
 DOCUMENT = parse({"t.yaml": TEXT})
 
@@ -89,3 +95,18 @@ def test_what_no_agent_can_build_fails_the_up_with_node_and_reason(name: str) ->
         lab.up(parse({"t.yaml": text}), name, timeout=4)
     assert "not in sync" in str(caught.value)
     assert state.every() == []
+
+
+def test_a_port_in_a_new_container_gets_its_namespace(name: str) -> None:
+    place = lab.up(DOCUMENT, name)
+    intent = place.record().intent
+    attach = Attach(kind=AttachKind.NAMESPACE, target="late")
+    late = Port(name="late", network="blue", node="h2", ips=("10.1.1.77",), mac="02:00:00:00:00:77", attach=attach)
+    fleet.store(place, Intent(intent.nodes, intent.networks, {}, intent.ports | {"late": late}))
+    fleet.wait(place, ["h1", "h2"], 30, lambda ready, of, why: None)
+    names = lab.names_of(name)
+    assert names.netns("late") == f"weft-{name}-h2.late"
+    (verdict,) = lab.runner_of(place).run(parse({"t.yaml": EXPECT}).lab.expect)
+    assert verdict.ok, verdict.detail
+    lab.down(name)
+    assert not [each for each in namespace.names() if each.startswith(f"weft-{name}-")]

@@ -1,29 +1,50 @@
-"""Routed traffic while agents die and come back, and a route deleted under a running agent."""
+"""Routed traffic while agents die and come back or the store is lost, and what others delete under a running agent."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
+from collections.abc import Callable
 
 import pytest
 
 from tests.conftest import REPOSITORY
-from weft.lab import agents, inside, lab
+from weft.cli import main
+from weft.l3.inside import identity
+from weft.lab import agents, inside, lab, process
 from weft.lab.fleet import wait
+from weft.lab.state import LabState
 from weft.lab.stream import stream
 from weft.model.file import parse
+from weft.model.lab import Kill, Ping, Step
+from weft.netlink import namespace
 
 pytestmark = pytest.mark.system
 
 
-@pytest.mark.parametrize("file", ["07b-distributed-asymmetric", "07c-symmetric", "04b-centralized-control-plane"])
-def test_agents_killed_and_restarted_during_routed_traffic_lose_nothing(name: str, file: str) -> None:
-    document = parse({file: (REPOSITORY / "labs" / f"{file}.yaml").read_text()})
-    place = lab.up(document, name)
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [
+        ("07b-distributed-asymmetric", signal.SIGKILL),
+        ("07c-symmetric", signal.SIGTERM),
+        ("04b-centralized-control-plane", signal.SIGKILL),
+    ],
+)
+def test_agents_killed_and_restarted_during_routed_traffic_lose_nothing(
+    name: str, file: str, how: signal.Signals
+) -> None:
+    place = up(name, file)
     names = lab.names_of(name)
     source, target = ("vm-a", "vm-b") if file.startswith("04") else ("vm1", "vm5")
     nodes = [host.name for host in names.topology.hosts]
 
     def meanwhile() -> None:
+        for path in place.agent_pids():
+            found = process.read(path)
+            assert found
+            os.kill(found.pid, how)
         agents.stop(place)
         time.sleep(0.5)
         agents.start(place)
@@ -36,12 +57,83 @@ def test_agents_killed_and_restarted_during_routed_traffic_lose_nothing(name: st
     assert pinged.received == pinged.sent, str(pinged)
 
 
-def test_a_route_deleted_by_somebody_is_back_within_a_second(name: str) -> None:
-    path = REPOSITORY / "labs" / "08b-border-static.yaml"
-    lab.up(parse({path.name: path.read_text()}), name)
-    router = inside.find(lab.names_of(name), "gw1/tenant").netns
-    assert inside.run(router, ["ip", "route", "del", "50.1.1.0/24"])[0] == 0
-    deadline = time.monotonic() + 1
-    while "50.1.1.0/24" not in inside.run(router, ["ip", "route"])[1]:
+def test_a_lost_store_moves_no_gateway_and_one_that_dies_meanwhile_is_replaced_all_the_same(name: str) -> None:
+    place = up(name, "04c-failover")
+    names = lab.names_of(name)
+    source, target = names.end_point("vm-a"), names.end_point("vm-b")
+    candidates = [inside.find(names, f"{node}/gw").netns for node in ("vtep3", "vtep4")]
+    away = place.directory / "away"
+    away.mkdir()
+    files = list(place.directory.glob("store.db*"))
+    assert files
+
+    def lose() -> None:
+        for file in files:
+            file.rename(away / file.name)
+
+    pinged = stream(source.netns, source.addresses[0], target.addresses[0], count=300, interval=0.01, meanwhile=lose)
+    assert pinged.received == pinged.sent, str(pinged)
+    assert [identity(candidate) is not None for candidate in candidates] == [True, False]
+
+    killed = Ping(source="vm-a", to="vm-b", count=100, interval=0.05, lose=59, meanwhile=Kill(node="vtep3"))
+    (verdict,) = lab.runner_of(place).run([Step(action=killed)])
+    assert verdict.ok, verdict
+    assert identity(candidates[1]) is not None
+
+
+def up(name: str, file: str) -> LabState:
+    path = REPOSITORY / "labs" / f"{file}.yaml"
+    return lab.up(parse({path.name: path.read_text()}), name)
+
+
+def again(seconds: float, what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
         assert time.monotonic() < deadline, "it did not come back"
         time.sleep(0.02)
+
+
+def test_a_route_deleted_by_somebody_is_back_within_a_second(name: str) -> None:
+    up(name, "08b-border-static")
+    router = inside.find(lab.names_of(name), "gw1/tenant").netns
+    assert inside.run(router, ["ip", "route", "del", "50.1.1.0/24"])[0] == 0
+    again(1, lambda: "50.1.1.0/24" in inside.run(router, ["ip", "route"])[1])
+
+
+def test_routes_and_neighbors_are_shown_by_router_and_node(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up(name, "08b-border-static")
+    monkeypatch.setenv("WEFT_LAB", name)
+
+    def shown(table: str, node: str) -> list[dict[str, str]]:
+        assert main.run(["show", table, "--node", node, "-o", "json"]) == 0
+        rows: list[dict[str, str]] = json.loads(capsys.readouterr().out)
+        return rows
+
+    routes = {
+        node: {(row["router"], row["to"], row["via"], row["state"]) for row in shown("routes", node)}
+        for node in ("gw1", "border")
+    }
+    assert routes["gw1"] == {("tenant", "10.1.1.0/24", "-", "ok"), ("tenant", "50.1.1.0/24", "10.1.1.2", "ok")}
+    assert {router for router, *_ in routes["border"]} <= {"edge"}
+    neighbors = {
+        node: {(row["router"], row["ip"], row["state"]) for row in shown("arp", node) if row["router"]}
+        for node in ("gw1", "border")
+    }
+    hosts = ("10.1.1.11", "10.1.1.12")
+    assert neighbors["gw1"] == {("tenant", ip, "ok") for ip in (*hosts, "10.1.1.2")}
+    assert {("edge", ip, "ok") for ip in hosts} <= neighbors["border"]
+
+
+def test_nat_and_a_whole_router_deleted_by_somebody_are_back_without_waiting_for_a_resync(name: str) -> None:
+    up(name, "05b-nat")
+    names = lab.names_of(name)
+    router, source = inside.find(names, "vtep3/gw").netns, names.end_point("vm-a")
+    assert inside.run(router, ["nft", "flush", "ruleset"])[0] == 0
+    again(1, lambda: "masquerade" in inside.run(router, ["nft", "list", "ruleset"])[1])
+
+    before = identity(router)
+    namespace.delete(router)
+    again(10, lambda: identity(router) not in (None, before))  # far below the resync's 60 s
+    again(20, lambda: stream(source.netns, source.addresses[0], "10.1.20.1", count=1, interval=0.1).received == 1)

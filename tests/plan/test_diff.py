@@ -95,3 +95,13 @@ def test_tables_compare_by_value() -> None:
     assert plan(A, B).tables == plan(B, A).tables
     assert plan(A, B).tables != plan(A).tables
     assert Tables.none()[Table.FDB].dtype == empty(Table.FDB).dtype
+
+
+def test_members_matter_to_datapaths_that_judge_senders() -> None:
+    group = {"learning": Learning.DATA_PLANE, "flood": FloodMode.GROUP, "group": "239.1.1.1"}
+    grouped = [network("blue", 5000, **group)]
+    wanted, before = plan(A, B, C, networks=grouped), plan(A, B, networks=grouped)
+    told = "~ segment 5000 (blue): members 192.168.33.12 → 192.168.33.12 192.168.33.13"
+    assert lines(wanted, held(before)) == [told]
+    blind = {key: replace(segment, members=None) for key, segment in before.segments.items()}
+    assert lines(wanted, Observed(blind, before.tables, before.ports)) == []

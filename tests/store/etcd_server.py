@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from weft.netlink import namespace
+
 START = 20.0
 """Seconds a member has to answer."""
 
@@ -41,10 +43,16 @@ class Member:
     port: int = field(default_factory=free_port)
     peer_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    host: str = "127.0.0.1"
+    namespace: str | None = None  # where it runs; None: here
 
     @property
     def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
+
+    @property
+    def where(self) -> list[str]:
+        return ["ip", "netns", "exec", self.namespace] if self.namespace else []
 
     @property
     def url(self) -> str:
@@ -63,7 +71,7 @@ class Member:
         peer = f"http://127.0.0.1:{self.peer_port}"
         with (self.root / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["etcd", "--name", self.name, "--data-dir", str(self.data), "--listen-client-urls", client,
+                [*self.where, "etcd", "--name", self.name, "--data-dir", str(self.data), "--listen-client-urls", client,
                  "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                  "--initial-cluster", self.cluster or self.peer, "--heartbeat-interval", "50",
                  "--election-timeout", "500", "--log-outputs", "stderr", "--unsafe-no-fsync", *self.options],
@@ -74,7 +82,7 @@ class Member:
         """Until it says that it serves clients."""
         deadline = time.monotonic() + START
         log = self.root / f"{self.name}.log"
-        while not _serves(self.port):
+        while not self._serves():
             assert self.process is not None
             assert self.process.poll() is None, log.read_text()[-2000:]
             assert time.monotonic() < deadline, log.read_text()[-2000:]
@@ -93,12 +101,26 @@ class Member:
 
     def etcdctl(self, *arguments: str) -> str:
         run = subprocess.run(
-            ["etcdctl", "--endpoints", f"{self.client_scheme}://{self.endpoint}", *arguments],
+            [*self.where, "etcdctl", "--endpoints", f"{self.client_scheme}://{self.endpoint}", *arguments],
             env={"PATH": os.environ["PATH"], "ETCDCTL_API": "3"}, capture_output=True, text=True, timeout=30,
             cwd=self.root, check=False,
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
         return run.stdout
+
+    def _serves(self) -> bool:
+        """Whether its health page says that it has a leader. A TLS port answers plain text with an error: as good."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=1)
+        try:
+            with namespace.entered(self.namespace):
+                connection.connect()
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            return answer.status == 400 or b"true" in answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            return isinstance(error, http.client.BadStatusLine)
+        finally:
+            connection.close()
 
 
 def started(root: Path, *options: str, name: str = "m0") -> Member:
@@ -107,16 +129,3 @@ def started(root: Path, *options: str, name: str = "m0") -> Member:
     member.start()
     member.wait_ready()
     return member
-
-
-def _serves(port: int) -> bool:
-    """Whether its health page says that it has a leader. A TLS port answers plain text with an error: that will do."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-    try:
-        connection.request("GET", "/health")
-        answer = connection.getresponse()
-        return answer.status == 400 or b"true" in answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        return isinstance(error, http.client.BadStatusLine)
-    finally:
-        connection.close()

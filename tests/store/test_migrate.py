@@ -11,6 +11,7 @@ import pytest
 from tests.store.store_places import PLACES, Place
 from weft.model.errors import Kind, WeftError
 from weft.store import Compare, Delete, Outcome, Put, Store
+from weft.store.intent import APPLYING
 from weft.store.memory import Memory, MemoryStore
 from weft.store.migrate import Migrated, migrate
 from weft.store.parts import parts
@@ -56,7 +57,7 @@ def test_everything_arrives(places: list[Place]) -> None:
         done = await migrate(source, target, KEYS)
         snapshot = await target.snapshot()
         assert {item.key: item.value for item in snapshot.items} == content
-        assert done == Migrated(len(content), 1, (await source.snapshot()).revision, snapshot.revision)
+        assert done == Migrated(len(content), 1, (await source.snapshot()).revision, snapshot.revision, ("h1",))
         with pytest.raises(WeftError) as caught:
             await migrate(source, target, KEYS)
         assert caught.value.kind is Kind.REFUSED
@@ -114,5 +115,49 @@ def test_nothing_of_the_source_is_written_over() -> None:
             await migrate(source, target, KEYS)
         assert f"{KEYS.facts}h9" in str(caught.value)
         assert len((await target.snapshot()).items) == 1
+
+    asyncio.run(test())
+
+
+class Full(MemoryStore):
+    """Takes so many puts and no more; meanwhile somebody writes something else under the first key."""
+
+    room = 2
+
+    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+        if isinstance(writes[0], Delete):
+            return await super().transact(compares, writes)
+        self.room -= 1
+        if self.room < 0:
+            raise WeftError(Kind.FAILED, "no space left", where=self.url)
+        outcome = await super().transact(compares, writes)
+        if not self.room:
+            await super().transact([], [Put(f"{KEYS.endpoints}5000/{0:06x}", b"another's")])
+        return outcome
+
+
+def test_a_copy_that_fails_is_taken_back() -> None:
+    """Not what others have written since."""
+
+    async def test() -> None:
+        source, target = MemoryStore(), Full()
+        await fill(source)
+        told: list[tuple[int, int]] = []
+        with pytest.raises(WeftError, match="no space left"):
+            await migrate(source, target, KEYS, lambda written, of: told.append((written, of)))
+        assert told == [(100, 703), (200, 703)]
+        assert [item.value for item in (await target.snapshot()).items] == [b"another's"]
+
+    asyncio.run(test())
+
+
+def test_an_apply_that_is_being_written_is_waited_for() -> None:
+    async def test() -> None:
+        source, target = MemoryStore(), MemoryStore()
+        lease = await source.grant(600)
+        await source.transact([], [Put(KEYS.guard, APPLYING, lease), Put(f"{KEYS.intent}nodes/x", b"")])
+        with pytest.raises(WeftError, match="an apply is being written"):
+            await migrate(source, target, KEYS)
+        assert not (await target.snapshot()).items
 
     asyncio.run(test())

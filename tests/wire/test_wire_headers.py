@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scapy.layers import inet, inet6, l2  # type: ignore[import-untyped]
 from scapy.layers import vxlan as scapy_vxlan
 
-from tests.wire.wire_frames import V4, V6, A, B, built_frames, v4
+from tests.wire.wire_frames import V4, V6, A, B, built_frames, v4, zero_sum
 from weft.wire import arp, icmp, icmpv6, igmp, nd, tcp
 from weft.wire.address import ip_text, ipv6_bytes, mac_bytes, mac_text, multicast_mac
 from weft.wire.checksum import checksum
@@ -250,6 +250,16 @@ def test_wrong_checksums_are_named_by_layer() -> None:
     frame[24] ^= 1  # outer IPv4 checksum
     frame[-1] ^= 1  # inner UDP payload; the outer UDP checksum is 0
     assert wrong_checksums(dissect(bytes(frame))) == ("ipv4", "inner udp")
+
+
+def test_a_checksum_of_zero_is_right_in_both_writings() -> None:
+    for frame in map(zero_sum, (False, True)):
+        assert wrong_checksums(dissect(frame)) == ()
+        assert wrong_checksums(dissect(frame[:50] + b"\0\1" + frame[52:])) == ("tcp",)
+    header = bytearray(IPv4(V4.src, V4.dst, 6, identification=0).encode(b""))
+    header[4:6] = header[10:12]
+    header[10:12] = b"\xff\xff"
+    assert wrong_checksums(dissect(Ethernet(B, A, 0x0800).encode(bytes(header)))) == ()
 
 
 def test_a_truncated_datagram_is_not_called_wrong() -> None:

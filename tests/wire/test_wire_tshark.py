@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tshark import comparable, judged, ours
-from tests.wire.wire_frames import CAPTURES, built_frames, frames_of
+from tests.wire.wire_frames import CAPTURES, built_frames, frames_of, zero_sum
 from weft.wire import pcapng
 from weft.wire.packet import dissect
 from weft.wire.pcap import Interface, Record
@@ -29,7 +29,7 @@ def test_captures_decode_as_tshark_decodes_them() -> None:
 
 
 def test_built_frames_decode_as_tshark_decodes_them(tmp_path: Path) -> None:
-    frames = built_frames()
+    frames = [*built_frames(), zero_sum(twin=False), zero_sum(twin=True)]
     records = [Record(number, frame) for number, frame in enumerate(frames)]
     path = tmp_path / "built.pcapng"
     path.write_bytes(pcapng.write([Interface("eth1")], records))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from weft.wire import arp, icmp, icmpv6, igmp, nd, pcapng, tcp
@@ -10,6 +11,7 @@ from weft.wire.ethernet import ARP, IPV4, IPV6, Ethernet, Tag
 from weft.wire.icmp import Icmp
 from weft.wire.icmpv6 import Icmpv6
 from weft.wire.igmp import Igmp
+from weft.wire.ip import TCP
 from weft.wire.ipv4 import IPv4
 from weft.wire.ipv6 import Extension, IPv6
 from weft.wire.tcp import Tcp
@@ -69,3 +71,14 @@ def built_frames() -> list[bytes]:
         v6(58, nd.RouterSolicitation(options=(link,)).encode(V6)),
         v6(58, nd.RouterAdvertisement(lifetime=1800, reachable=1, retransmit=2, options=(link,)).encode(V6)),
     ]
+
+
+def zero_sum(twin: bool) -> bytes:
+    """A pure TCP ACK whose checksum is zero, written 0, or as its twin 0xffff, which is right as well (RFC 1071)."""
+    header = Tcp(5001, 42777, 1, 2, tcp.ACK, 0)
+    left = int.from_bytes(header.encode(b"", V4)[16:18], "big")
+    upper = bytearray(replace(header, window=left).encode(b"", V4))
+    assert upper[16:18] == b"\0\0"
+    if twin:
+        upper[16:18] = b"\xff\xff"
+    return v4(TCP, bytes(upper))

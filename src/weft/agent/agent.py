@@ -29,20 +29,21 @@ import structlog
 
 from weft import __version__
 from weft.agent.alive import Alive
-from weft.agent.drift import Drift, objects
+from weft.agent.contact import Contact
+from weft.agent.drift import Drift, objects, of
 from weft.agent.feed import Feed
 from weft.agent.follow import Follower
 from weft.agent.hold import Held, as_it_is, held, hold, left_as
 from weft.agent.learner import Learner
 from weft.agent.probes import Probes
+from weft.agent.relays import Relays
 from weft.agent.report import Reporter, misplaced
 from weft.agent.roles import Roles
 from weft.agent.status import Status
-from weft.agent.touch import count, rows_of, rows_only
+from weft.agent.touch import count, rows_of, rows_only, tables_of
 from weft.compile.node import recompile
 from weft.l2.datapath import Applied, Datapath
 from weft.model.errors import WeftError
-from weft.model.network import SegmentKey
 from weft.model.node import Facts
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
@@ -63,8 +64,8 @@ log = structlog.get_logger("weft.agent")
 class Agent:
     """One node's agent. `now` is the monotonic clock, `wall` the one for reports; both in seconds.
 
-    `told` is called with the status after each reconcile. `apply_seconds`: how long the last apply took. `current`:
-    when the store last answered.
+    `told` is called with the status after each reconcile. `apply_seconds`: how long the last apply took. `contact`:
+    whether the store answers.
     """
 
     def __init__(
@@ -87,9 +88,9 @@ class Agent:
         self.status = Status(node=node, version=__version__, datapath="?")
         self.drift = Drift(now)
         self.apply_seconds = 0.0
-        self.now, self.current = now, now()
+        self.now = now
         self._failing: dict[str, str] = {}  # operations that failed the last time, with the reason
-        self.store_error = ""  # why the store cannot be used, "" while it can
+        self.contact = Contact(node, now, self._troubled)
         self._resync, self._now, self._told = resync, now, told
         self._alive = Alive(store, self.keys, node, self._answered, self._trouble)
         self.roles = Roles(self.feed, node, datapath, probes, now)
@@ -106,7 +107,8 @@ class Agent:
         self._in_step = False  # the datapath held `_wanted` when we last left it
         self._wanted = self.plan
         self._reporter = Reporter(store, self.keys, node, now, wall, self._trouble)
-        self.learner = Learner(store, self.feed, node, datapath, self._wake.set, self._look_again, now)
+        self.relays = Relays(node, datapath, self._wake.set, now)
+        self.learner = Learner(store, self.feed, node, datapath, self._wake.set, self._look_again, now, self.relays)
         self.follower = Follower(
             store, self.feed, node, loaded=self._loaded, taken=self._changed, trouble=self._trouble
         )
@@ -118,8 +120,14 @@ class Agent:
         fd = self.datapath.events_fd()
         if fd is not None:
             loop.add_reader(fd, self._readable)
-        sources = (self.follower.run(), self._alive.run(), self.learner.run(), self._reporter.run())
-        tasks = [asyncio.create_task(each) for each in sources]
+        work = (
+            self.follower.run(),
+            self._alive.run(),
+            self.learner.run(),
+            self.relays.run(),
+            self._reporter.run(),
+        )
+        tasks = [asyncio.create_task(each) for each in work]
         self.roles.follow(self._wake.set)
         try:
             await self._work(tasks)
@@ -169,6 +177,7 @@ class Agent:
 
     def _loaded(self) -> None:
         self.learner.loaded()
+        self._reporter.anew()
         self._answered()
         self._wake.set()
 
@@ -178,16 +187,17 @@ class Agent:
         self._wake.set()
 
     def _trouble(self, error: WeftError) -> None:
-        """The store cannot be used: told once for each reason. The datapath goes on as it is."""
-        if str(error) != self.store_error:
-            self.store_error = str(error)
-            self._log.warning("store", error=self.store_error)
+        self.contact.trouble(error)
 
     def _answered(self) -> None:
-        self.current = self._now()
-        if self.store_error:
-            self.store_error = ""
-            self._log.info("store answers again", revision=self.feed.revision)
+        self.contact.answered(self.feed.revision)
+
+    def _troubled(self) -> None:
+        """Before the first snapshot the store is all there is to tell of."""
+        if not self.feed.loaded:
+            error = f"waits for its store, and leaves this host as it is: {self.contact.error}"
+            self.status = msgspec.structs.replace(self.status, errors=(error,))
+            self._told(self.status)
 
     def _readable(self) -> None:
         if self.touched() and self._settling is None:
@@ -231,9 +241,13 @@ class Agent:
         self.feed.dirty(dirty & kept.networks.keys())  # compiled once they are whole again
         self.plan = recompile(self.plan, self.feed.world, dirty, kept.networks.keys(), kept.routers.keys())
         observed = self._observed or self.datapath.observe()
+        if dirty:
+            self.relays.declared(self.plan, self.feed.world)
+            self.relays.adopt(observed)
+        self.plan = self.relays.into(self.plan)
         wanted = hold(self.plan, observed, kept) if self.feed.applied else as_it_is(self.node, observed)
         operations = self.drift.allowed(diff(wanted, observed))
-        changed = self.drift.found(observed) if operations and not self._observed else set[str]()
+        changed = self.drift.found(observed) if operations and not self._observed else {}
         applied = self._apply(operations)
         repaired = self._repaired(changed, applied)
         failed = [operation for operation, _ in applied.failed]
@@ -259,6 +273,7 @@ class Agent:
     def _learn(self, dirty: set[str]) -> None:
         if dirty:
             self.learner.declared()
+            self.relays.plugged(self.plan)
         else:
             self.learner.hear()  # an observation tells who is there
 
@@ -276,15 +291,15 @@ class Agent:
         if whole:
             self.feed.dirty(whole)
             return self._converge()
+        self.plan, more = self.relays.touch(self.plan)
+        operations += more
         applied = self._apply([*operations])
         if not applied.ok:
             self._observed = None
             self.feed.dirty({segment.network for segment in self.plan.segments.values()})
             return False
-        keys = {operation.key for operation in operations if isinstance(operation.key, SegmentKey)}
-        touched = {key: self.plan.tables[key] for key in keys}
-        self._observed = replace(self._observed, tables=self._observed.tables | touched)
-        self._wanted = replace(self._wanted, tables=self._wanted.tables | touched)
+        self._observed = replace(self._observed, **tables_of(operations, self.plan, self._observed))
+        self._wanted = replace(self._wanted, **tables_of(operations, self.plan, self._wanted))
         self.drift.leave(self._wanted, ())
         if operations and self.touched():  # while we wrote rows, somebody else did too
             self._wake.set()
@@ -316,7 +331,8 @@ class Agent:
         begun = self._now()
         applied = self.datapath.apply(operations)
         self.apply_seconds = self._now() - begun
-        self._log.info("applied", operations=len(applied.done), seconds=round(self.apply_seconds, 4))
+        if applied.done:
+            self._log.info("applied", operations=len(applied.done), seconds=round(self.apply_seconds, 4))
         failing = {str(operation).splitlines()[0]: str(error) for operation, error in applied.failed}
         for operation, error in failing.items() - self._failing.items():  # what goes on failing was told of
             self._log.error("operation failed", operation=operation, error=error)
@@ -325,15 +341,16 @@ class Agent:
             self.datapath.events()  # what we began ourselves must not wake us before the pause is over
         return applied
 
-    def _repaired(self, changed: set[str], applied: Applied) -> int:
+    def _repaired(self, changed: dict[str, str], applied: Applied) -> int:
         """Tells of what others changed and was put back; returns how many objects that were."""
-        names = sorted(changed & {name for operation in applied.done for name in objects(operation)}) if changed else []
+        names = sorted(changed.keys() & {name for operation in applied.done for name in objects(operation)})
+        touched = len({of(name) for name in names})
         if names:
-            what = "; ".join(names[:_TOLD]) + (" …" if len(names) > _TOLD else "")
-            self._log.warning("drift repaired", objects=len(names), what=what)
+            what = "; ".join(changed[name] for name in names[:_TOLD]) + (" …" if len(names) > _TOLD else "")
+            self._log.warning("drift repaired", objects=touched, what=what)
         for name in self.drift.repaired(names):
             self._log.error("fight", what=name, error="another program keeps changing it; repairs slow down")
-        return len(names)
+        return touched
 
     def _learn_facts(self) -> None:
         me = self.feed.world.nodes.get(self.node)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from weft.agent.contact import pause
 from weft.model.errors import WeftError
 from weft.store.records import Keys
 from weft.store.store import LeaseLost, Put, Store
@@ -26,6 +27,7 @@ class Alive:
     ) -> None:
         self._store, self._key, self._answered, self._trouble = store, f"{keys.alive}{node}", answered, trouble
         self._lease = 0
+        self._failures = 0
 
     async def run(self) -> None:
         """Until cancelled; renews after a third of the time, and is granted another lease where one was lost."""
@@ -45,9 +47,11 @@ class Alive:
                 await self._store.transact([], [Put(self._key, b"{}", self._lease)])
             await asyncio.sleep(LEASE / 3)
             await self._store.keep_alive(self._lease)
+            self._failures = 0
             self._answered()
         except LeaseLost:
             self._lease = 0
         except WeftError as error:
+            self._failures += 1
             self._trouble(error)
-            await asyncio.sleep(LEASE / 3)
+            await asyncio.sleep(pause(self._failures))

@@ -1,12 +1,14 @@
 """Drift: what others did to our objects since we left them, told apart from what intent has changed meanwhile. Pure.
 
 The agent leaves the host as a plan says, except for what failed. Whatever an observation finds different from that
-plan, somebody else has changed. Objects are named as people see them: "segment 5000", "port a", "fdb 5000 02:…:01";
-many rows of one table at once are one object, the table.
+plan, somebody else has changed. What was changed is named as people see it, an object and what of it, each for itself:
+"segment 5000", which is gone, "segment 5000: mtu", "port a: wp-a is down", "fdb 5000 02:…:01". Many rows of one table
+at once are one object, the table. So who fights over an MTU does not hold up a bridge that somebody deletes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -30,32 +32,75 @@ from weft.plan.operations import (
     PutSegment,
 )
 from weft.plan.router import RouterDevice
-from weft.plan.tables import text
+from weft.plan.tables import KEY, Tables, text
 
 ROWS = 64  # rows of one operation that are told one by one
 
 
-def objects(operation: Operation) -> list[str]:
-    """What an operation changes, by name."""
+_VALUE = re.compile(r" \S*\d\S*")
+
+
+def objects(operation: Operation, observed: Observed | None = None) -> dict[str, str]:
+    """What an operation changes: by name, what was found and what is planned."""
     match operation:
-        case PutSegment() | DropSegment():
-            return [_segment(operation.segment.key)]
-        case PutPort() | DropPort():
-            return [f"port {operation.port.name}"]
-        case PutRouter() | DropRouter() | PutPaths():
-            return [f"router {operation.router.name}"]
-        case PutIrb(router, irb):
-            return [f"irb {router.name}/{irb.device}"]
-        case _:
-            return _rows(operation) if len(operation.rows) <= ROWS else [f"{operation.table} {operation.key}"]
+        case PutSegment(segment, why):
+            return _told(_segment(segment.key), why)
+        case PutPort(port, why):
+            return _told(f"port {port.name}", why)
+        case PutRouter(router, why) | PutPaths(router, why):
+            return _told(f"router {router.name}", why)
+        case PutIrb(router, irb, why):
+            return _told(f"irb {router.name}/{irb.device}", why)
+        case DropSegment(segment):
+            return _told(_segment(segment.key), ("is not planned",))
+        case DropPort(port):
+            return _told(f"port {port.name}", ("is not planned",))
+        case DropRouter(router):
+            return _told(f"router {router.name}", ("is not planned",))
+    if len(operation.rows) <= ROWS:
+        return _rows(operation, observed)
+    name = f"{operation.table} {operation.key}"
+    return {name: f"{name}: {len(operation.rows)} rows"}
+
+
+def of(name: str) -> str:
+    """The object that a name speaks of."""
+    return name.partition(": ")[0]
+
+
+def _told(name: str, why: Sequence[str]) -> dict[str, str]:
+    if not why:
+        return {name: f"{name}: is missing"}
+    return {f"{name}: {_aspect(reason)}": f"{name}: {reason}" for reason in why}
+
+
+def _aspect(reason: str) -> str:
+    """A reason without the values in it, so that it is the same each time: "mtu 1400 → 1450", "wx5000 has mtu 1400"."""
+    attribute, arrow, _ = reason.partition(" → ")
+    return attribute.split()[0] if arrow else _VALUE.sub("", reason.partition(", not ")[0])
 
 
 def _segment(key: SegmentKey | RouterDevice) -> str:
     return f"router {key.router}" if isinstance(key, RouterDevice) else f"segment {key}"
 
 
-def _rows(operation: PutRows | DropRows) -> list[str]:
-    return [f"{operation.table} {operation.key} {row[0]}" for row in text(operation.table, operation.rows)]
+def _rows(operation: PutRows | DropRows, observed: Observed | None = None) -> dict[str, str]:
+    table, key = operation.table, operation.key
+    there = dict[str, str]()
+    if observed is not None:
+        tables = observed.router_tables.get(key) if isinstance(key, RouterDevice) else observed.tables.get(key)
+        rows = (tables or Tables.none())[table]
+        last = KEY[table][-1]
+        there = {row[0]: _value(row) for row in text(table, rows[np.isin(rows[last], operation.rows[last])])}
+    told = {}
+    for row in text(table, operation.rows):
+        name, found = f"{table} {key} {row[0]}", there.get(row[0], "none")
+        told[name] = f"{name}: {found} → {_value(row) if isinstance(operation, PutRows) else 'none'}"
+    return told
+
+
+def _value(row: tuple[str, ...]) -> str:
+    return row[1] if len(row) > 1 else "there"
 
 
 class Drift:
@@ -70,29 +115,34 @@ class Drift:
     def leave(self, plan: NodePlan, failed: Iterable[Operation]) -> None:
         """The host has been made so, except for what failed."""
         self._left = plan
-        self._failing = frozenset(name for operation in failed for name in objects(operation))
+        self._failing = frozenset(of(name) for operation in failed for name in objects(operation))
 
-    def found(self, observed: Observed) -> set[str]:
-        """The objects that others have changed since."""
+    def found(self, observed: Observed) -> dict[str, str]:
+        """What others have changed since, as `objects` tells it."""
         if self._left is None:
-            return set()
+            return {}
         operations = diff(self._left, observed)
         whole = {operation.segment.key for operation in operations if isinstance(operation, PutSegment)}
         return {
-            name
+            name: what
             for operation in operations
             if not (isinstance(operation, PutRows | DropRows) and operation.key in whole)  # gone along with it
-            for name in objects(operation)
-        } - self._failing
+            for name, what in objects(operation, observed).items()
+            if of(name) not in self._failing
+        }
 
     def repaired(self, names: Iterable[str]) -> list[str]:
-        """These were put back; the objects over which a fight begins with that."""
+        """These were put back; those over which a fight begins with that."""
         return self._fights.repaired(names, self._now())
 
     def allowed(self, operations: Sequence[Operation]) -> list[Operation]:
-        """Without what must wait, because it is fought over; nor can what stands in a segment be put before it."""
+        """Without what must wait, because it is fought over; nor can what stands in a segment or router be put before
+        it. Putting an object mends all of it: it waits only while all that is wrong with it does."""
         held = self._fights.held(self._now())
-        return [left for operation in operations if (left := _without(operation, held))] if held else list(operations)
+        if not held:
+            return list(operations)
+        absent = {name for operation in operations if (name := _absent(operation)) and _waits(operation, held)}
+        return [left for operation in operations if (left := _without(operation, held, absent))]
 
     def due(self) -> float | None:
         """Seconds until something that waits may be put back."""
@@ -103,18 +153,29 @@ class Drift:
         return self._fights.told(self._now())
 
 
-def _without(operation: Operation, held: frozenset[str]) -> Operation | None:
+def _waits(operation: Operation, held: frozenset[str]) -> bool:
+    return objects(operation).keys() <= held
+
+
+def _absent(operation: Operation) -> str:
+    """The segment or router that an operation makes out of nothing, or a device of it."""
+    if not isinstance(operation, PutSegment | PutRouter):
+        return ""
+    if operation.why and not any(reason.endswith("is missing") for reason in operation.why):
+        return ""
+    return _segment(operation.segment.key) if isinstance(operation, PutSegment) else f"router {operation.router.name}"
+
+
+def _without(operation: Operation, held: frozenset[str], absent: set[str]) -> Operation | None:
     match operation:
-        case PutSegment() | DropSegment():
-            return None if _segment(operation.segment.key) in held else operation
-        case PutPort() | DropPort():
-            names = {f"port {operation.port.name}", _segment(operation.port.segment)}
-            return operation if held.isdisjoint(names) else None
-        case PutRouter() | DropRouter() | PutPaths() | PutIrb():
-            names = {f"router {operation.router.name}", *objects(operation)}
-            return operation if held.isdisjoint(names) else None
+        case PutSegment() | DropSegment() | PutRouter() | DropRouter():
+            return None if _waits(operation, held) else operation
+        case PutPort(port) | DropPort(port):
+            return None if _segment(port.segment) in absent or _waits(operation, held) else operation
+        case PutPaths(router) | PutIrb(router):
+            return None if f"router {router.name}" in absent or _waits(operation, held) else operation
     table = f"{operation.table} {operation.key}"
-    if table in held or _segment(operation.key) in held:
+    if table in held or _segment(operation.key) in absent:
         return None
     if not any(name.startswith(table) for name in held):
         return operation

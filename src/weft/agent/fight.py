@@ -1,8 +1,8 @@
 """A fight: another program undoes what weft repairs, again and again. It is noticed, told, and slowed down. Pure.
 
-Each object (a segment, a port, a row) has a run of repairs. `FREE` of them, each within `WINDOW` seconds of the last,
-are done at once; from then on each repair of that object waits twice as long as the one before, up to
-60 s. Other objects are repaired at once as ever. An object left alone for long enough is forgotten.
+Each thing that is put back (a port that was gone, a segment's MTU, a row) has a run of repairs. `FREE` of them, each
+within `WINDOW` seconds of the last, are done at once; from then on each repair of it waits twice as long as the one
+before, up to 60 s. Everything else is repaired at once as ever. What is left alone for long enough is forgotten.
 """
 
 from __future__ import annotations
@@ -57,8 +57,14 @@ class Fights:
     def told(self, now: float) -> tuple[str, ...]:
         """One line for each fight, by name."""
         return tuple(
-            f"{name} was changed by another program {run.count} times in {run.last - run.first:.0f} s; weft puts it "
-            f"back every {run.pause:g} s: find who changes it (`ip monitor all`) and stop it"
+            f"{_named(name)} was changed by another program {run.count} times in {run.last - run.first:.0f} s; "
+            f"weft puts it back every {run.pause:g} s: find who changes it (`ip monitor all`) and stop it"
             for name, run in sorted(self._runs.items())
             if run.pause and not run.over(now)
         )
+
+
+def _named(name: str) -> str:
+    """ "segment 5000 (mtu)" of "segment 5000: mtu"."""
+    thing, colon, aspect = name.partition(": ")
+    return f"{thing} ({aspect})" if colon else name

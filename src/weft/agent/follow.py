@@ -14,12 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from weft.agent.contact import pause
 from weft.agent.feed import Feed
 from weft.agent.interest import Interest, first_prefixes
 from weft.model.errors import WeftError
 from weft.store.store import Change, Changes, Compacted, Item, Prefix, Snapshot, Store
-
-_BACKOFF = (0.2, 10.0)  # seconds: first and longest pause before something is tried again
 
 
 class Follower:
@@ -67,7 +66,7 @@ class Follower:
             except WeftError as error:
                 self._failures, current = self._failures + 1, False
                 self._trouble(error)
-                await asyncio.sleep(min(_BACKOFF[0] * 2 ** min(self._failures, 9), _BACKOFF[1]))
+                await asyncio.sleep(pause(self._failures))
 
     async def _load(self) -> None:
         interest, asked = Interest(self._feed.keys, self._node), first_prefixes(self._feed.keys, self._node)

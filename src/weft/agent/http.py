@@ -68,7 +68,9 @@ def health(agent: Agent) -> list[str]:
     """Why this node needs somebody; empty while all is well. A store out of reach is told, but traffic goes on."""
     if not agent.progressing():
         return ["the agent hangs"]
-    store = [f"store: {agent.store_error}"] if agent.store_error else []
+    store = [f"store: {agent.contact.error}"] if agent.contact.error else []
+    if not agent.feed.loaded:
+        return [*agent.status.errors] or ["the store has not answered yet"]
     return [] if agent.status.in_sync and not store else [*store, *agent.status.errors] or ["not in sync yet"]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from itertools import groupby
 
-from weft.l2.datapath import Applied, Counters, Datapath, Event, Heard, Punted, ToPorts, ToTunnels
+from weft.l2.datapath import Applied, Counters, Datapath, Event, Heard, Punted, Sought, ToPorts, ToTunnels
 from weft.l2.open import open_datapath
 from weft.l3.routing import KernelRouting, is_ours
 from weft.model.errors import Kind, WeftError
@@ -19,7 +19,8 @@ from weft.model.network import SegmentKey
 from weft.model.node import DatapathKind, Facts
 from weft.netlink.namespace import Rename
 from weft.plan.node import Observed
-from weft.plan.operations import Operation, PutRouter
+from weft.plan.operations import Operation, PutRouter, PutSegment
+from weft.plan.port import port_of
 from weft.plan.router import Router
 
 
@@ -51,7 +52,9 @@ class Layers:
         failed: list[tuple[Operation, WeftError]] = []
         for routing, run in groupby(operations, is_ours):
             if not routing:  # in one go: a datapath may gather what it is given
-                applied = self._l2.apply(tuple(run))
+                refused, able = self._unable(tuple(run))
+                failed += refused
+                applied = self._l2.apply(able)
                 done += applied.done
                 failed += applied.failed
                 continue
@@ -61,6 +64,20 @@ class Layers:
                 else:
                     done.append(operation)
         return Applied(tuple(done), tuple(failed))
+
+    def _unable(self, run: tuple[Operation, ...]) -> tuple[list[tuple[Operation, WeftError]], tuple[Operation, ...]]:
+        """What a datapath that punts no frames of tunnels cannot carry, and the rest."""
+        if getattr(self._l2, "relays", False):
+            return [], run
+        what = "the ARP relay (arp: proxy with learning: data-plane) needs the kernel datapath"
+        remedy = "use `datapath: kernel` on this node, or learning: control-plane"
+        refused: list[tuple[Operation, WeftError]] = [
+            (each, WeftError(Kind.UNSUPPORTED, what, where=f"network {each.segment.network}", remedy=remedy))
+            for each in run
+            if isinstance(each, PutSegment) and each.segment.relayed
+        ]
+        bad = {each for each, _ in refused}
+        return refused, tuple(each for each in run if each not in bad)
 
     def _route(self, operation: Operation) -> WeftError | None:
         try:
@@ -101,11 +118,20 @@ class Layers:
     def watch(self, segments: Collection[SegmentKey]) -> None:
         self._l2.watch(segments)
 
-    def punt(self) -> Sequence[Punted | Heard]:
-        return self._l2.punt()
+    def punt(self) -> Sequence[Punted | Heard | Sought]:
+        wishes = (Sought(segment, port_of(router, network), ip) for segment, router, network, ip in self._l3.sought())
+        return [*self._l2.punt(), *wishes]
 
     def punt_fd(self) -> int | None:
-        return self._l2.punt_fd()
+        return self._punts.fileno()
+
+    @cached_property
+    def _punts(self) -> select.epoll:
+        poll = select.epoll()
+        for fd in (self._l2.punt_fd(), self._l3.sought_fd()):
+            if fd is not None:
+                poll.register(fd, select.EPOLLIN)
+        return poll
 
     def speaker(self, segment: SegmentKey) -> str:
         return self._l2.speaker(segment)
@@ -117,8 +143,9 @@ class Layers:
         return self._l2.counters()
 
     def close(self) -> None:
-        if poll := self.__dict__.pop("_poll", None):
-            poll.close()
+        for name in ("_poll", "_punts"):
+            if poll := self.__dict__.pop(name, None):
+                poll.close()
         self._l2.close()
         self._l3.close()
 

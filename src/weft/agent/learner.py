@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from weft.agent.contact import pause
 from weft.agent.feed import Feed
 from weft.agent.learning import Key, Sightings
+from weft.agent.relays import Relays
 from weft.agent.sighting import Probe, question, sighting
-from weft.l2.datapath import Datapath, ToPorts
+from weft.l2.datapath import Datapath, Sought, ToPorts
 from weft.model.endpoint import Endpoint
 from weft.model.errors import WeftError
 from weft.store.records import encode
@@ -23,14 +25,14 @@ from weft.store.store import Delete, Put, Store
 
 GATHER = 0.02  # seconds that further records gather after some were written
 _BATCH = 100  # records in one transaction; etcd takes 128
-_AGAIN = (0.2, 5.0)  # seconds: first and longest pause before the store is tried again
 _REPAIR = 1.0  # seconds between looks at rows that sightings without effect have taken over
 
 log = structlog.get_logger("weft.agent")
 
 
 class Learner:
-    """`wake`: rows may have to change. `mend`: rows were taken over by frames that count for nothing: look again."""
+    """`wake`: rows may have to change. `mend`: rows were taken over by frames that count for nothing: look again.
+    `relays` get what is punted in their segments."""
 
     def __init__(
         self,
@@ -41,10 +43,12 @@ class Learner:
         wake: Callable[[], None],
         mend: Callable[[], None],
         now: Callable[[], float],
+        relays: Relays | None = None,
     ) -> None:
         self.machine = Sightings(feed, node)
         self._store, self._feed, self._node, self._datapath = store, feed, node, datapath
         self._wake, self._mend, self._now = wake, mend, now
+        self._relays = relays or Relays(node, datapath, wake, now)
         self._waiting: dict[Key, Endpoint | None] = {}
         self._written = asyncio.Event()
         self._due = asyncio.Event()
@@ -76,6 +80,8 @@ class Learner:
         """Takes what the datapath has punted."""
         now = self._now()
         for punted in self._datapath.punt():
+            if self._relays.take(punted) or isinstance(punted, Sought):
+                continue
             if seen := sighting(punted):
                 self.machine.see(seen, now)
         if self.machine.contested and not self._mending:
@@ -92,7 +98,7 @@ class Learner:
         """Intent has changed, and the datapath holds the ports it speaks of."""
         self.machine.declared(self._now())
         try:
-            self._datapath.watch(self.machine.segments)
+            self._datapath.watch(self.machine.segments | self._relays.segments)
         except (WeftError, OSError) as error:
             log.warning("no local learning", node=self._node, error=str(error))
         self.hear()
@@ -140,7 +146,7 @@ class Learner:
             self._wake()
 
     async def _write(self) -> None:
-        failures = 0
+        failures, told = 0, False
         while True:
             if not self._waiting:
                 self._written.clear()
@@ -150,10 +156,12 @@ class Learner:
                 await self._store.transact([], [self._record(key, record) for key, record in batch.items()])
             except WeftError as error:
                 failures += 1
-                log.warning("endpoints wait for the store", node=self._node, error=str(error))
-                await asyncio.sleep(min(_AGAIN[0] * 2 ** min(failures, 9), _AGAIN[1]))
+                if not told:
+                    log.warning("endpoints wait for the store", node=self._node, error=str(error))
+                told = True
+                await asyncio.sleep(pause(failures))
                 continue
-            failures = 0
+            failures, told = 0, False
             for key, record in batch.items():
                 if self._waiting.get(key, record) == record:
                     self._waiting.pop(key, None)

@@ -58,6 +58,8 @@ def _answer(agent: Agent, line: bytes) -> dict[str, Any]:
     try:
         question = msgspec.json.decode(line, type=dict[str, str])
         if question.get("ask") == "show":
+            if not agent.feed.loaded:
+                raise WeftError(Kind.UNREACHABLE, f"the agent {(*agent.status.errors, 'has just started')[0]}")
             nodes = {node.vtep: node.name for node in agent.feed.world.nodes.values()}
             return {"rows": show.of(question.get("table", ""), agent.plan, agent.datapath, nodes)}
         if question.get("ask") == "status":

@@ -1,10 +1,16 @@
-"""One agent per node on a host: a file lock, which the kernel lets go of when its holder dies, however it dies."""
+"""One agent per node on a host: a file lock, which the kernel lets go of when its holder dies, however it dies.
+
+A holder takes its file along when it ends. One that is killed leaves a file behind, which locks nothing: the next
+holder takes it over. Whoever has locked a file looks whether it still stands at its path, since the one before may have
+removed it between opening and locking.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from pathlib import Path
+from typing import IO
 
 from weft.model.errors import Kind, WeftError
 
@@ -14,8 +20,18 @@ class NodeLock:
 
     def __init__(self, directory: Path, cluster: str, node: str) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = directory / f"{cluster}.{node}.lock"
-        self._file = open(path, "a+")  # noqa: SIM115 - held for the agent's life
+        self._path = directory / f"{cluster}.{node}.lock"
+        while True:
+            self._file = open(self._path, "a+")  # noqa: SIM115 - held for the agent's life
+            self._lock(node)
+            if _stands(self._file, self._path):
+                break
+            self._file.close()
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def _lock(self, node: str) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -25,11 +41,20 @@ class NodeLock:
             raise WeftError(
                 Kind.REFUSED,
                 f"an agent of node {node} runs here already (pid {holder})",
-                remedy=f"stop it first, or give this one another --node; the lock is {path}",
+                remedy=f"stop it first, or give this one another --node; the lock is {self._path}",
             ) from None
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
 
     def close(self) -> None:
+        if not self._file.closed and _stands(self._file, self._path):
+            self._path.unlink(missing_ok=True)
         self._file.close()
+
+
+def _stands(file: IO[str], path: Path) -> bool:
+    """Whether this open file is the one at the path."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(file.fileno())
+    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)

@@ -31,7 +31,7 @@ class AgentCollector(Collector):
         yield from self._traffic()
 
     def _state(self) -> Iterator[Metric]:
-        agent, status = self._agent, self._agent.status
+        agent, status, contact = self._agent, self._agent.status, self._agent.contact
         info = GaugeMetricFamily("weft_agent_info", "The agent, always 1", labels=("node", "version", "datapath"))
         info.add_metric((agent.node, status.version, status.datapath), 1)
         yield info
@@ -40,8 +40,11 @@ class AgentCollector(Collector):
             "weft_in_sync": ("The datapath holds the plan", status.in_sync),
             "weft_errors": ("Reasons why it does not", len(status.errors)),
             "weft_fights": ("Objects that another program keeps changing", len(agent.drift.fights())),
-            "weft_store_up": ("The store can be read and written", not agent.store_error),
-            "weft_store_lag_seconds": ("Since the store last answered; renews every 5 s", agent.now() - agent.current),
+            "weft_store_up": ("The store can be read and written", not contact.error),
+            "weft_store_lag_seconds": (
+                "Since the store last answered; renews every 5 s",
+                agent.now() - contact.current,
+            ),
             "weft_store_revision": ("The store revision that was dealt with", status.revision),
             "weft_apply_seconds": ("How long the last apply took", agent.apply_seconds),
         }

@@ -1,26 +1,23 @@
-"""What a node says of itself, into the store: its facts and its status, where they differ from what it last said.
-
-Reporting is a task of its own, so that neither a store that hangs nor the report itself keeps the agent from its work.
-What an agent does in one go gathers for a moment into one report.
-"""
+"""What a node says of itself, into the store: its facts and its status, where they differ from what it last said."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import msgspec
 
+from weft.agent.contact import pause
 from weft.agent.status import Status
 from weft.model.errors import WeftError
 from weft.model.node import Facts, Node
 from weft.store.records import Keys, encode
 from weft.store.store import Put, Store
 
-_GATHER = 0.02  # seconds from the first news to its report
+_GATHER = 0.02  # seconds from the first news to its report: what an agent does in one go is one
 _HASTE = 0.5  # seconds between two reports that differ in revision only: who waits for an apply wants to know
 _LEISURE = 1.0  # seconds between two that differ in counts and notes only
-_AGAIN = 1.0  # seconds until the store is tried again
 
 
 def misplaced(declared: Node | None, node: str, facts: Facts | None) -> list[str]:
@@ -34,7 +31,10 @@ def misplaced(declared: Node | None, node: str, facts: Facts | None) -> list[str
 
 
 class Reporter:
-    """`now`: the monotonic clock, `wall` the one for reports; both in seconds. `trouble`: the store cannot be used."""
+    """Says in a task of its own, so that nothing on the host waits for the store.
+
+    `now`: the monotonic clock, `wall` the one for reports; both in seconds. `trouble`: the store has failed.
+    """
 
     def __init__(
         self,
@@ -47,51 +47,56 @@ class Reporter:
     ) -> None:
         self._store, self._keys, self._node, self._now, self._wall = store, keys, node, now, wall
         self._trouble = trouble
-        self._news = asyncio.Event()
-        self._latest: tuple[Facts | None, Status] | None = None
-        self._facts: Facts | None = None
+        self._facts: Facts | None = None  # as last said
         self._status: Status | None = None
+        self._news: tuple[Facts | None, Status] | None = None
+        self._due = asyncio.Event()
         self._at = 0.0
+        self._failures = 0
 
     def say(self, facts: Facts | None, status: Status) -> None:
-        """This is how it stands now."""
-        self._latest = facts, status
-        self._news.set()
+        """What is to be said from now on."""
+        if self._news != (facts, status):
+            self._news = facts, status
+            self._due.set()
+
+    def anew(self) -> None:
+        """The store may be another one, or as it was some time ago: nothing was said yet."""
+        self._facts = self._status = None
+        self._due.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. What the store does not take is said again once it does."""
+        later: float | None = None
         while True:
-            await self._news.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(later):
+                    await self._due.wait()
             await asyncio.sleep(_GATHER)
-            self._news.clear()
-            try:
-                later = await self.publish()
-            except WeftError as error:
-                self._trouble(error)
-                later = _AGAIN
-            if later is not None:
-                self._news.set()
-                await asyncio.sleep(later)
+            self._due.clear()
+            later = await self._publish(*self._news) if self._news else None
 
-    async def publish(self) -> float | None:
-        """Writes what is new. Returns seconds after which to come again, where it can wait. Raises WeftError."""
-        if self._latest is None:
-            return None
-        facts, status = self._latest
+    async def _publish(self, facts: Facts | None, status: Status) -> float | None:
+        """Writes what is new. Returns seconds after which to come again."""
         writes: list[Put] = []
         if facts and facts != self._facts:
             writes.append(Put(f"{self._keys.facts}{self._node}", encode(facts)))
         if status != self._status:
-            if not writes and (left := self._at + self._pause(status) - self._now()) > 0:
+            if not writes and (left := self._at + self._rest(status) - self._now()) > 0:
                 return left
             report = msgspec.structs.replace(status, time=self._wall())
             writes.append(Put(f"{self._keys.status}{self._node}", encode(report)))
-        if writes:
-            await self._store.transact([], writes, durable=False)
-            self._facts, self._status, self._at = facts, status, self._now()
+        try:
+            if writes:
+                await self._store.transact([], writes, durable=False)
+        except WeftError as error:
+            self._failures += 1
+            self._trouble(error)
+            return pause(self._failures)
+        self._facts, self._status, self._at, self._failures = facts, status, self._now(), 0
         return None
 
-    def _pause(self, status: Status) -> float:
+    def _rest(self, status: Status) -> float:
         """Seconds to keep from the last report: by what it differs in."""
         old = self._status
         if old is None:

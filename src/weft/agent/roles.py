@@ -33,7 +33,8 @@ class Roles:
         self, feed: Feed, node: str, datapath: Datapath, probes: Probes | None, now: Callable[[], float]
     ) -> None:
         self._feed, self._node, self._datapath, self._probes, self._now = feed, node, datapath, probes, now
-        self._undecided: float | None = now() + _DECIDE if probes else None  # until when verdicts are waited for
+        self._decided = probes is None
+        self._decide_by: float | None = None  # until when verdicts are waited for, once there are peers to judge
         self._not_before = now()
         self._plan = NodePlan(node)
 
@@ -68,10 +69,11 @@ class Roles:
         world = self._feed.world
         me = world.nodes.get(self._node)
         self._probes.watch(me.vtep if me else "", peers(world, self._node) if me else {})
-        if self._undecided is not None:
-            if not self._probes.settled and self._now() < self._undecided:
+        if not self._decided:
+            self._decide_by = self._decide_by or self._now() + _DECIDE
+            if not self._probes.settled and self._now() < self._decide_by:
                 return False
-            self._undecided = None
+            self._decided = True
         if self._feed.suspect(self._probes.dead):
             log.warning("peers", node=self._node, dead=sorted(self._probes.dead))
             for delay in _ANNOUNCE:  # again, since who gave the gateway up may have spoken in its name meanwhile

@@ -23,6 +23,7 @@ from weft.l2 import names
 from weft.l2.datapath import Datapath, FlowTables
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
+from weft.plan.diff import segment_changes
 from weft.plan.node import NodePlan, Observed
 from weft.plan.router import MAIN, RouterDevice
 from weft.plan.segment import Segment
@@ -118,7 +119,7 @@ def _links(plan: NodePlan, observed: Observed, nodes: Mapping[str, str]) -> Iter
             "mtu": str(segment.mtu),
             "learning": "on" if segment.learning else "off",
             "arp": segment.arp,
-            "state": _object_state(plan.segments.get(key), observed.segments.get(key), observed.flaws.get(key, ())),
+            "state": _segment_state(plan.segments.get(key), observed.segments.get(key), observed.flaws.get(key, ())),
         }
 
 
@@ -177,6 +178,11 @@ def _object_state(planned: object | None, held: object | None, flaws: tuple[str,
     if planned is None or held is None:
         return _state(planned is not None, held is not None)
     return "; ".join(flaws) or ("ok" if planned == held else "differs")
+
+
+def _segment_state(planned: Segment | None, held: Segment | None, flaws: tuple[str, ...]) -> str:
+    same = planned and held and not segment_changes(held, planned)
+    return _object_state(planned, planned if same else held, flaws)
 
 
 def _of(segment: Segment) -> Row:

@@ -58,24 +58,26 @@ async def wait_in_sync(
     keys: Keys,
     nodes: Iterable[str],
     timeout: float,
-    progress: Callable[[int, int], None] = lambda ready, all_: None,
+    progress: Callable[[int, int, str], None] = lambda ready, all_, why: None,
 ) -> dict[str, Status]:
     """Returns once every node has dealt with all intent and facts there are, and is in sync with them.
 
     `timeout` in seconds; raises FAILED, naming the nodes and their own reasons, when it is over. `progress` is told
-    (ready, all) whenever that changes.
+    (ready, all, what the first of the others says) whenever that may have changed.
     """
     wanted = set(nodes)
     reports: dict[str, Status] = {}
+    alive: set[str] = set()
 
     async def settled() -> None:
-        nonlocal reports
+        nonlocal reports, alive
         first = await store.snapshot((keys.status, keys.facts, keys.intent))
         changes = store.watch((keys.status, keys.facts, keys.intent), first.revision + 1)
         while True:
-            reports, _ = await read(store, keys)
+            reports, alive = await read(store, keys)
             behind = await _behind(store, keys, wanted, reports)
-            progress(len(wanted) - len(behind), len(wanted))
+            why = _reason(behind[0], reports.get(behind[0]), alive) if behind else ""
+            progress(len(wanted) - len(behind), len(wanted), why)
             if not behind:
                 return
             await anext(changes)
@@ -86,7 +88,9 @@ async def wait_in_sync(
         behind = await _behind(store, keys, wanted, reports)
         raise WeftError(
             Kind.FAILED,
-            "\n  ".join([f"not in sync after {timeout:g} s:", *(_reason(node, reports.get(node)) for node in behind)]),
+            "\n  ".join(
+                [f"not in sync after {timeout:g} s:", *(_reason(node, reports.get(node), alive) for node in behind)]
+            ),
             remedy="`weft status` tells more",
         ) from None
     return reports
@@ -103,7 +107,8 @@ async def _behind(store: Store, keys: Keys, wanted: set[str], reports: dict[str,
     )
 
 
-def _reason(node: str, report: Status | None) -> str:
+def _reason(node: str, report: Status | None, alive: set[str]) -> str:
     if report is None:
         return f"{node}: its agent has not reported"
-    return f"{node}: {'; '.join(report.errors) or f'has reached revision {report.revision}'}"
+    said = "; ".join(report.errors) or f"has reached revision {report.revision}"
+    return f"{node}: {said}" if node in alive else f"{node}: {said}; its agent is not alive"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 from weft.agent.feed import Moves
 from weft.compile.rows import touch
 from weft.compile.world import World
-from weft.plan.node import NodePlan
+from weft.model.network import SegmentKey
+from weft.plan.node import NodePlan, Observed
 from weft.plan.operations import DropRows, Operation, PutRows
+from weft.plan.router import RouterDevice
 
 
 def rows_of(
@@ -32,6 +35,14 @@ def rows_of(
     puts = [operation for operation in operations if isinstance(operation, PutRows)]
     drops = [operation for operation in operations if isinstance(operation, DropRows)]
     return plan, [*puts, *drops], whole
+
+
+def tables_of(operations: Iterable[PutRows | DropRows], plan: NodePlan, of: NodePlan | Observed) -> dict[str, Any]:
+    """The tables of `of`; those that the operations were about as `plan` has them."""
+    keys = {operation.key for operation in operations}
+    tables = {key: plan.tables[key] for key in keys if isinstance(key, SegmentKey)}
+    router_tables = {key: plan.router_tables[key] for key in keys if isinstance(key, RouterDevice)}
+    return {"tables": of.tables | tables, "router_tables": of.router_tables | router_tables}
 
 
 def count(plan: NodePlan) -> int:

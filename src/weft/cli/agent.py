@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
     from weft.agent.agent import Agent
     from weft.l2.datapath import Datapath
-    from weft.store.store import Store
+    from weft.store.late import LateStore
 
 T = TypeVar("T")
 _CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
-_PAUSES = (0.2, 5.0)  # seconds between attempts to reach the store: first and longest
 
 
 class DatapathName(StrEnum):
@@ -70,7 +69,7 @@ def command(
     """Keep this host's datapath as the store says, until stopped.
 
     Stopping it, in whatever way, leaves the datapath forwarding; --cleanup alone removes what is ours. One agent per
-    node and host; a store that cannot be reached is waited for.
+    node and host. It starts without its store too, says so (/healthz), and leaves the host as it is until that answers.
     """
     from weft.model.validate.problem import name_problem
 
@@ -127,21 +126,34 @@ async def _agent(where: Place, node: str, driver: Datapath, metrics: str) -> Non
     async with contextlib.AsyncExitStack() as opened:
         opened.callback(lock.close)
         opened.callback(probes.close)
-        store = await _unless(stop, _reachable(where.url, where.cluster))
-        if store is not None:
-            opened.push_async_callback(store.close)
-            agent = Agent(store, node, driver, cluster=where.cluster, told=notifier.report, probes=probes)
-            server = await local.serve(agent, where.directory)
-            opened.callback(local.socket_path(where.directory, node).unlink, missing_ok=True)
-            opened.callback(server.close)
-            if metrics and (pages := await _pages(agent, metrics)):
-                opened.callback(pages.close)
-            feeding = asyncio.create_task(notifier.feed(agent.progressing))
-            opened.callback(feeding.cancel)
-            _log("started", node=node, version=__version__, store=where.url, cluster=where.cluster)
-            await _unless(stop, agent.run())
+        store = _store(where.url)
+        opened.push_async_callback(store.close)
+        agent = Agent(store, node, driver, cluster=where.cluster, told=notifier.report, probes=probes)
+        server = await local.serve(agent, where.directory)
+        opened.callback(local.socket_path(where.directory, node).unlink, missing_ok=True)
+        opened.callback(server.close)
+        if metrics and (pages := await _pages(agent, metrics)):
+            opened.callback(pages.close)
+        feeding = asyncio.create_task(notifier.feed(agent.progressing))
+        opened.callback(feeding.cancel)
+        _log("started", node=node, version=__version__, store=store.url, cluster=where.cluster)
+        await _unless(stop, agent.run())
         notifier.stopping()
         _log("stopped", node=node)  # the datapath goes on forwarding
+
+
+def _store(url: str) -> LateStore:
+    """The store, open or not yet; raises what waiting will not mend, such as USAGE."""
+    from weft.store import open_store
+    from weft.store.late import LateStore
+
+    store = LateStore(url, lambda: open_store(url, create=False))
+    try:
+        store.opened()
+    except WeftError as error:
+        if not error.retry:
+            raise
+    return store
 
 
 async def _pages(agent: Agent, where: str) -> asyncio.Server | None:
@@ -171,26 +183,6 @@ async def _unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T 
         task.cancel()
         await asyncio.wait({task}, timeout=0.5)
     return None if task.cancelled() else task.result()
-
-
-async def _reachable(url: str, cluster: str) -> Store:
-    """The store, once it answers; says why it does not until then."""
-    import asyncio
-
-    from weft.store import open_store
-
-    pause = _PAUSES[0]
-    while True:
-        try:
-            store = open_store(url, create=False)
-            await store.snapshot((f"/weft/{cluster}/alive/",))
-            return store
-        except WeftError as error:
-            if not error.retry:
-                raise
-            _log("store", warning=True, error=str(error))
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _PAUSES[1])
 
 
 def _cleanup(where: Place, node: str, driver: Datapath) -> None:

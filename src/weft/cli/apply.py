@@ -13,7 +13,9 @@ from weft.cli.place import Place, place, run
 def command(
     file: options.Files,
     prune: Annotated[bool, typer.Option("--prune", help="Also delete what is stored and not in the files.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until every node's agent is in sync with it.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until every node's agent is in sync; says what it waits for.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How long --wait may take.")] = 60.0,
     store: options.Store = None,
     cluster: options.Cluster = None,
@@ -57,5 +59,9 @@ async def _wait(where: Place, patience: float) -> None:
     async with where.opened() as (store, keys):
         nodes = (await read(store, keys)).intent.nodes
         with output.progress() as tell:
-            await wait_in_sync(store, keys, nodes, patience, lambda ready, all_: tell(f"{ready} of {all_} in sync"))
+
+            def told(ready: int, of: int, why: str) -> None:
+                tell(f"{ready} of {of} in sync{f'; {why}' if why else ''}")
+
+            await wait_in_sync(store, keys, nodes, patience, told)
     output.say(f"in sync: {len(nodes)} of {len(nodes)}")

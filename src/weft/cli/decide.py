@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from weft.cli import output
 from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
 from weft.store.records import KINDS, IntentObject
@@ -91,7 +92,7 @@ def without(intent: Intent, kind: str, name: str) -> Intent:
     if users := sorted(_users(intent, kind, name)):
         raise WeftError(
             Kind.REFUSED,
-            f"is needed by {_some(users)}",
+            f"is needed by {output.some(users)}",
             where=f"{kind.removesuffix('s')} {name}",
             remedy="delete or change those first",
         )
@@ -108,7 +109,3 @@ def _users(intent: Intent, kind: str, name: str) -> Iterator[str]:
             nodes = {*router.placement, *(outside.node for outside in router.external)}
             if name in (nodes if kind == "nodes" else router.gateways):
                 yield f"router {router.name}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -27,8 +27,9 @@ def command(
 ) -> None:
     """Watch an overlay work: no root needed, well under a minute, nothing left behind.
 
-    Three hosts, two tenants with the same addresses and MACs. Pings within each tenant reach, between them they do
-    not; then the tables of one host, and one packet as it was captured on the underlay, layer by layer.
+    Three hosts, two tenants with the same addresses and MACs, a distributed gateway for each. Pings within a tenant
+    reach, between tenants they do not; then the tables of one host, and one packet as it was captured on the underlay,
+    layer by layer.
     """
     from weft.model.file import parse
 
@@ -50,7 +51,7 @@ def _run(document: Document, name: str, keep: bool) -> bool:
     from weft.lab import lab
 
     intent = document.intent
-    _head(f"{len(intent.nodes)} hosts, {len(intent.networks)} tenants with the same addresses")
+    _head(f"{len(intent.nodes)} hosts, {len(intent.routers)} tenants with the same addresses")
     _fleet(document)
     place = None
     try:

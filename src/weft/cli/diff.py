@@ -70,7 +70,8 @@ def _nodes(old: World, new: World) -> Iterator[tuple[str, list[Operation]]]:
 
     for node in sorted({*old.nodes, *new.nodes}):
         was = compile_node(old, node)
-        if steps := diff(compile_node(new, node), Observed(was.segments, was.tables, was.ports)):
+        held = Observed(was.segments, was.tables, was.ports, routers=was.routers, router_tables=was.router_tables)
+        if steps := diff(compile_node(new, node), held):
             yield node, steps
 
 

@@ -19,6 +19,7 @@ _OF_WORD = {
     "learned": "cyan",
     "extra": "yellow",
     "warn": "yellow",
+    "stale": "yellow",
     "missing": "red",
     "differs": "red",
     "fail": "red",
@@ -113,3 +114,8 @@ def age(seconds: float) -> str:
         if seconds >= size:
             return f"{int(seconds // size)}{unit}"
     return f"{max(int(seconds), 0)}s"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -38,8 +38,9 @@ def command(
 ) -> None:
     """Show whether every node holds what is stored.
 
-    Exit 1 if a declared node is not in sync or its agent is not alive: fit for scripts and monitoring. AGE is the time
-    since the report last changed; drift counts what others changed and the agent put back.
+    Exit 1 if a declared node is not in sync or its agent is not alive: fit for scripts and monitoring. IN SYNC is
+    "stale" where an agent that is not alive said so last. AGE is the time since the report last changed; drift counts
+    what others changed and the agent put back.
     """
     if not run(_status(place(store, cluster, lab), format)):
         raise typer.Exit(1)
@@ -72,12 +73,14 @@ def _node(name: str, report: Status | None, *, declared: bool, alive: bool, now:
     errors = [] if report else ["no agent has reported; run on that host: weft agent --node " + name]
     told: dict[str, Any] = msgspec.to_builtins(report) if report else {"in_sync": False, "errors": errors, "notes": []}
     seconds = round(max(now - report.time, 0.0), 1) if report and report.time else None
-    return {**told, "node": name, "declared": declared, "alive": alive, "age": seconds}
+    stale = told["in_sync"] and not alive
+    told["in_sync"] = told["in_sync"] and alive
+    return {**told, "node": name, "declared": declared, "alive": alive, "stale": stale, "age": seconds}
 
 
 def _print(nodes: list[dict[str, Any]], broken: list[str]) -> None:
     if nodes:
-        output.columns([{name: _cell(node.get(name)) for name in _COLUMNS} for node in _aged(nodes)], _COLUMNS)
+        output.columns([{name: _cell(node.get(name)) for name in _COLUMNS} for node in _shown(nodes)], _COLUMNS)
     else:
         output.say("no nodes are declared")
     for node in nodes:
@@ -85,14 +88,26 @@ def _print(nodes: list[dict[str, Any]], broken: list[str]) -> None:
             output.paint(output.colour(f"{node['node']}: {error}", "red"))
         for note in node["notes"]:
             output.say(f"{node['node']}: {note}")
-        if not node["declared"]:
+        if node["stale"]:
+            said = f"{node['node']}: its agent is not alive; what it said last was in sync"
+            output.paint(output.colour(f"{said}{_ago(node['age'])}", "yellow"))
+        if not node["declared"] and not any("is not declared" in error for error in node["errors"]):
             output.say(f"{node['node']}: is not declared (any more)")
     for line in broken:
         output.paint(output.colour(line, "red"))
 
 
-def _aged(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{**node, "age": None if node["age"] is None else output.age(node["age"])} for node in nodes]
+def _shown(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As people read them: ages in words, and what a dead agent said last is no yes."""
+    ages = [None if node["age"] is None else output.age(node["age"]) for node in nodes]
+    return [
+        {**node, "age": age, "in_sync": "stale" if node["stale"] else node["in_sync"]}
+        for node, age in zip(nodes, ages, strict=True)
+    ]
+
+
+def _ago(seconds: float | None) -> str:
+    return "" if seconds is None else f", {output.age(seconds)} ago"
 
 
 def _cell(value: object) -> str:

@@ -41,9 +41,14 @@ def gateways_in(world: World, network: Network) -> list[Gateway]:
         for node in world.instances(router):
             if node in members:
                 mac = irb_mac(router.name, network.key, node if distributed else "")
-                anycast = anycast_mac(router.name, network.key) if distributed else ""
+                anycast = anycast_mac(router.name, network.key) if is_anycast(router, network) else ""
                 found.append(Gateway(router.name, node, mac, anycast, router.gateways[network.name]))
     return found
+
+
+def is_anycast(router: Router, network: Network) -> bool:
+    """Whether local ports know the gateway by one MAC on every node; in the ARP relay each node's has its own."""
+    return not router.placement and not network.relayed
 
 
 def anycast_of(world: World, network: Network, node: Node) -> tuple[str, ...]:
@@ -51,7 +56,7 @@ def anycast_of(world: World, network: Network, node: Node) -> tuple[str, ...]:
     return tuple(
         item
         for router in world.routers_in(network.name)
-        if not router.placement and node.name in world.instances(router)
+        if is_anycast(router, network) and node.name in world.instances(router)
         for item in (anycast_mac(router.name, network.key), *router.gateways[network.name])
     )
 
@@ -67,7 +72,8 @@ def default_gateways(world: World, network: Network) -> tuple[str, ...]:
 
 def asks(network: Network, router: Router) -> bool:
     """Whether an IRB may send ARP and ND for hosts that no table names: not in its anycast address's name."""
-    return bool(router.placement) and (network.learning is Learning.DATA_PLANE or network.arp is Arp.FLOOD)
+    unknown = network.learning is Learning.DATA_PLANE or network.arp is Arp.FLOOD
+    return bool(router.placement) and unknown and not network.relayed
 
 
 def with_prefix(network: Network, ip: str) -> str:

@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 
 from weft.compile.endpoints import locations
+from weft.compile.gateway import is_anycast
 from weft.compile.macs import hop_address
 from weft.compile.world import World
 from weft.model.address import is_ipv6
@@ -35,7 +36,7 @@ def compile_paths(
     way = _Way(world, router, here, l3, outside)
     routes = [Route(subnet) for network in elsewhere for subnet in network.subnets]
     if not router.placement:
-        routes += [route for network in here for route in _connected(router, network)]
+        routes += [route for network in here if is_anycast(router, network) for route in _connected(router, network)]
     routes += [Route(route.to, way.hops(route.via)) for route in router.routes]
     rules: list[Rule] = []
     exempted = False

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from weft.compile.endpoints import locations
-from weft.compile.gateway import asks, gateways_in, with_prefix
+from weft.compile.gateway import asks, gateways_in, is_anycast, with_prefix
 from weft.compile.macs import anycast_mac, hop_address, irb_mac, own_addresses, router_mac
 from weft.compile.paths import compile_paths, unique
 from weft.compile.segment import segment_mtu
@@ -24,7 +24,7 @@ from weft.model.node import Node
 from weft.model.port import Attach, AttachKind
 from weft.model.router import Router as Intended
 from weft.plan import tables
-from weft.plan.port import LocalPort
+from weft.plan.port import LocalPort, port_of
 from weft.plan.router import Irb, L3Segment, Outside, Router, RouterDevice, irb_device, l3_device, namespace_of
 from weft.plan.segment import Segment
 from weft.plan.tables import Tables
@@ -72,18 +72,13 @@ def compile_router(
     return RouterPlan(plan, ports, made)
 
 
-def port_name(router: str, network: str) -> str:
-    """The port that an IRB is; no declared port can have a name with a slash."""
-    return f"{router}/{network}"
-
-
 def _own(node: Node) -> tuple[str, ...]:
     four, six = own_addresses(node.vtep)
     return f"{four}/32", f"{six}/128"
 
 
 def _irb(router: Intended, network: Network, node: Node) -> Irb:
-    distributed = not router.placement
+    distributed, anycast = not router.placement, is_anycast(router, network)
     addresses = router.gateways[network.name]
     return Irb(
         network=network.name,
@@ -91,17 +86,18 @@ def _irb(router: Intended, network: Network, node: Node) -> Irb:
         device=irb_device(network.key),
         mac=irb_mac(router.name, network.key, node.name if distributed else ""),
         addresses=tuple(
-            f"{ip}/{128 if is_ipv6(ip) else 32}" if distributed else with_prefix(network, ip) for ip in addresses
+            f"{ip}/{128 if is_ipv6(ip) else 32}" if anycast else with_prefix(network, ip) for ip in addresses
         ),
-        anycast=anycast_mac(router.name, network.key) if distributed else "",
+        anycast=anycast_mac(router.name, network.key) if anycast else "",
         proxy=distributed and network.arp is Arp.PROXY,
         asks=asks(network, router),
+        relayed=network.relayed,
     )
 
 
 def _port(router: Intended, irb: Irb, segment: Segment) -> LocalPort:
     return LocalPort(
-        name=port_name(router.name, irb.network),
+        name=port_of(router.name, irb.network),
         segment=irb.segment,
         attach=Attach(kind=AttachKind.NAMESPACE, target=namespace_of(router.name), interface=irb.device),
         mac=irb.mac,

@@ -53,6 +53,7 @@ def compile_segment(world: World, network: Network, node: Node) -> SegmentPlan |
         arp=network.arp,
         group=group,
         anycast=anycast_of(world, network, node),
+        members=tuple(sorted(peer.vtep for peer in peers)) if group else None,
     )
     local = [port for _, port in sorted(world.ports.get(network.name, {}).items()) if port.node == node.name]
     gateways = default_gateways(world, network)

@@ -3,7 +3,8 @@
 observe   what is there and provably ours, as plan values
 apply     operations, in order; says which were done and which failed, and why
 events    someone touched ours, or a local host spoke
-punt      frames asked for (`watch`), with the port or VTEP they came from, and MACs that a port began to send from
+punt      frames asked for (`watch`), with the port or VTEP they came from, and MACs that a port began to send from;
+          addresses that a router seeks
 inject    a frame to local ports, to tunnels, or to one VTEP
 counters  packets and octets by port and by VTEP, drops by reason
 
@@ -70,8 +71,17 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Sought:
+    """A router here has packets for an address in a segment, and no neighbor. `port`: its interface there."""
+
+    segment: SegmentKey
+    port: str
+    ip: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToPorts:
-    """Local ports of the segment, all or the one named."""
+    """Local ports of the segment: all that are hosts', or the one named."""
 
     port: str | None = None
 
@@ -114,11 +124,12 @@ class Datapath(Protocol):
     def watch(self, segments: Collection[SegmentKey]) -> None:
         """Asks for the ARP and ND that local ports of these segments send, and for their MACs; ends any other asking.
 
-        The MACs that are there already are heard as well, now and at every `observe`.
+        The MACs that are there already are heard as well, now and at every `observe`. In a segment that is relayed:
+        for ARP of routers and tunnels too, and for no MACs.
         """
         ...
 
-    def punt(self) -> Sequence[Punted | Heard]:
+    def punt(self) -> Sequence[Punted | Heard | Sought]:
         """What was asked for and has come since the last call; bounded, drops are counted; never blocks."""
         ...
 

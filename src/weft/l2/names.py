@@ -7,6 +7,8 @@
 
 A device is ours if its name follows the law and its alias is weft:<cluster>/<kind>/<name> with our cluster; after a
 space the alias carries details that cannot be read off the device itself: weft:default/port/a segment=5000 attach=….
+Bridges and vxlan devices are ours under any name if their alias says which device it was written for, by lawful name
+and interface index (made=wb5000/12): an index is one device's, so an alias copied to another makes nothing ours.
 Anything else is never touched.
 """
 
@@ -19,7 +21,19 @@ from weft.model.address import UDP_PORT_VXLAN, VNI_MAX
 from weft.model.network import SegmentKey
 from weft.netlink.alias import Alias, DeviceKind, parse_alias, random_mac
 
-__all__ = ["Alias", "DeviceKind", "bridge", "key_of", "parse_alias", "random_mac", "veth", "vxlan"]
+__all__ = [
+    "Alias",
+    "DeviceKind",
+    "bridge",
+    "key_of",
+    "lawful",
+    "mark",
+    "parse_alias",
+    "random_mac",
+    "renamed",
+    "veth",
+    "vxlan",
+]
 
 _MAX = 15  # IFNAMSIZ - 1
 _SEGMENT = re.compile(r"w[bx]([1-9][0-9]{0,7})(?:\.([1-9a-f][0-9a-f]{0,3}))?")
@@ -62,3 +76,15 @@ def lawful(name: str, alias: Alias) -> bool:
         return name == (veth(alias.cluster, alias.name) if made else alias.details.get("target"))
     key = key_of(name)
     return key is not None and name == (bridge(key) if alias.kind is DeviceKind.NETWORK else vxlan(key))
+
+
+def mark(name: str, index: int) -> dict[str, str]:
+    """The detail by which an alias is this device's and no other's."""
+    return {"made": f"{name}/{index}"}
+
+
+def renamed(name: str, index: int, alias: Alias) -> str | None:
+    """The name that a device was given by us, where it has another one now; None without proof that it is ours."""
+    was, _, number = alias.details.get("made", "").rpartition("/")
+    proven = was != name and number == str(index) and alias.kind is not DeviceKind.PORT and lawful(was, alias)
+    return was if proven else None

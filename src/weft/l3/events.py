@@ -1,24 +1,35 @@
-"""Notifications out of routers' namespaces: a route, rule, address, link or static neighbor was changed.
+"""Notifications about routers: a route, rule, address, link, static neighbor or NAT rule was changed; a router is gone.
 
-What the kernel resolves by itself, and routes of others, are no events.
+What the kernel resolves by itself, and routes of others, are no events; of what it resolves nothing reaches the buffer.
+Nor are our own rows: a neighbor's notification names the socket that caused it. That a namespace lost its name, nobody
+tells in it: mounts are watched for that (`weft.netlink.mounts`), and the routers' names looked at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 import struct
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from weft.l3.inside import Inside
+from weft.l3.inside import Inside, identity
 from weft.netlink import message as m
+from weft.netlink import mounts
 from weft.netlink import neighbor as n
+from weft.netlink import nft_message as x
 from weft.netlink import route as r
 from weft.netlink import routing as rules
 from weft.netlink.addresses import RTM_DELADDR, RTM_NEWADDR, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
-from weft.netlink.channel import Channel
+from weft.netlink.channel import NETLINK_NETFILTER, Channel
+from weft.netlink.filter import ALL, AT_LEAST, GREATER, LOAD_BYTE, RETURN, SET, Program, attach
 from weft.netlink.links import RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK
+from weft.netlink.nft import NFNLGRP_NFTABLES, table_of
+from weft.netlink.nft_nat import TABLE
 
+_RTNLGRP_IPV4_NETCONF, _RTNLGRP_IPV6_NETCONF, _RTM_NEWNETCONF = 24, 25, 80  # uapi/linux/rtnetlink.h
 _GROUPS = (
     RTNLGRP_LINK,
     n.RTNLGRP_NEIGH,
@@ -28,6 +39,8 @@ _GROUPS = (
     r.RTNLGRP_IPV6_ROUTE,
     rules.RTNLGRP_IPV4_RULE,
     rules.RTNLGRP_IPV6_RULE,
+    _RTNLGRP_IPV4_NETCONF,
+    _RTNLGRP_IPV6_NETCONF,
 )
 _WHAT = {
     RTM_NEWLINK: "link changed",
@@ -40,48 +53,89 @@ _WHAT = {
     r.RTM_DELROUTE: "route gone",
     rules.RTM_NEWRULE: "rule written",
     rules.RTM_DELRULE: "rule gone",
+    _RTM_NEWNETCONF: "forwarding, rp_filter or proxy_arp changed",
 }
 _STATIC = n.NUD_NOARP | n.NUD_PERMANENT
+_TYPE, _STATE = (4, 24) if sys.byteorder == "little" else (5, 25)  # octets of nlmsg_type and ndm_state that count
+# Of neighbor messages those about static rows, and all others
+_NO_RESOLVING: Program = (
+    (LOAD_BYTE, 0, 0, _TYPE),
+    (AT_LEAST, 0, 3, n.RTM_NEWNEIGH),
+    (GREATER, 2, 0, n.RTM_GETNEIGH),
+    (LOAD_BYTE, 0, 0, _STATE),
+    (SET, 0, 1, _STATIC),
+    (RETURN, 0, 0, ALL),
+    (RETURN, 0, 0, 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ear:
+    """What listens in one router's namespace: its name on this machine, which one it was, the sockets. `writer`: the
+    port id of the socket that writes our rows."""
+
+    namespace: str
+    identity: tuple[int, int] | None
+    channels: tuple[Channel, ...]
+    writer: int
 
 
 class Events:
-    """One socket in each router's namespace, and one descriptor to wait on for all."""
+    """Sockets in each router's namespace, and one descriptor to wait on for all."""
 
     def __init__(self) -> None:
         self._poll = select.epoll()
-        self._channels: dict[str, tuple[tuple[int, int] | None, Channel]] = {}
+        self._mounts = mounts.Mounts()
+        self._poll.register(self._mounts, mounts.EVENTS)
+        self._ears: dict[str, _Ear] = {}
 
     def fileno(self) -> int:
         return self._poll.fileno()
 
     def close(self) -> None:
         self.learn({})
+        self._mounts.close()
         self._poll.close()
 
     def learn(self, routers: Mapping[str, Inside]) -> None:
         """The routers that are there, by name, as observed."""
-        for name, (identity, channel) in list(self._channels.items()):
-            if name not in routers or routers[name].identity != identity:
-                self._poll.unregister(channel)
-                channel.close()
-                del self._channels[name]
+        for name, ear in list(self._ears.items()):
+            if name not in routers or routers[name].identity != ear.identity:
+                for channel in ear.channels:
+                    self._poll.unregister(channel)
+                    channel.close()
+                del self._ears[name]
         for name, inside in routers.items():
-            if name not in self._channels:
-                channel = Channel(namespace=inside.name, groups=_GROUPS)
-                channel.socket.setblocking(False)
-                self._channels[name] = inside.identity, channel
-                self._poll.register(channel, select.EPOLLIN)
+            if name not in self._ears:
+                channels = tuple(_channels(inside.name))
+                self._ears[name] = _Ear(inside.name, inside.identity, channels, inside.bulk.port)
+                for channel in channels:
+                    channel.socket.setblocking(False)
+                    self._poll.register(channel, select.EPOLLIN)
 
     def read(self) -> list[str]:
         """What has come since the last call, each thing once; never blocks."""
         found: dict[str, None] = {}
-        for name, (_, channel) in self._channels.items():
-            for what in _read(channel):
-                found[f"router {name}: {what}"] = None
+        for name, ear in self._ears.items():
+            if identity(ear.namespace) != ear.identity:
+                found[f"router {name}: namespace gone"] = None
+            for channel in ear.channels:
+                for what in _read(channel, ear.writer):
+                    found[f"router {name}: {what}"] = None
         return list(found)
 
 
-def _read(channel: Channel) -> list[str]:
+def _channels(namespace: str) -> Iterator[Channel]:
+    route = Channel(namespace=namespace)
+    attach(route.socket, _NO_RESOLVING)
+    for group in _GROUPS:
+        route.join(group)
+    yield route
+    with contextlib.suppress(OSError):  # a kernel without nftables
+        yield Channel(NETLINK_NETFILTER, namespace, (NFNLGRP_NFTABLES,))
+
+
+def _read(channel: Channel, writer: int) -> list[str]:
     found: list[str] = []
     while True:
         try:
@@ -93,12 +147,20 @@ def _read(channel: Channel) -> list[str]:
                 raise
             found.append("notifications were lost")
             continue
-        found += [_WHAT[kind] for kind, _, _, body in m.messages(datagram) if kind in _WHAT and _counts(kind, body)]
+        told = m.notifications(datagram)
+        found += [what for kind, cause, body in told if (what := _what(kind, cause, body, writer))]
 
 
-def _counts(kind: int, body: bytes) -> bool:
+def _what(kind: int, cause: int, body: bytes, writer: int) -> str:
+    """What a notification tells; "" where it is none of ours."""
+    if kind in _WHAT:
+        return _WHAT[kind] if _counts(kind, cause, body, writer) else ""
+    return "nft table changed" if table_of(kind, body, x.INET) == TABLE else ""
+
+
+def _counts(kind: int, cause: int, body: bytes, writer: int) -> bool:
     if kind in (n.RTM_NEWNEIGH, n.RTM_DELNEIGH):
-        return bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
+        return cause != writer and bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
     if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
         return body[5] == r.PROTOCOL
     return True

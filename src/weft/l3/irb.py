@@ -6,7 +6,11 @@ distributed   the device has the node's own MAC and no address (arp_ignore 8: it
               is routed leaves by the other, so the anycast MAC stays at home.
 In `arp: proxy` the macvlan answers for every address that the router has a way to, since that way leads by another
 device. Where no table names a neighbor the device does not ask (`asks`): it has nothing to ask in its own name with.
-drivers/net/macvlan.c; net/ipv4/arp.c, arp_process().
+
+relayed       as centralized, with the node's own MAC where the gateway is distributed: it answers local ports for
+              every address of its subnet (proxy_arp_pvlan), and has the agent ask for neighbors (app_solicit). Packets
+              of the other nodes' routers may come from its own address (accept_local).
+drivers/net/macvlan.c; net/ipv4/arp.c, arp_process(), arp_fwd_pvlan(), arp_solicit().
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from weft.plan.router import Irb, Router, anycast_device
 
 _ASKS = "ipv4/neigh/{}/mcast_solicit"
 _PROXY = "ipv4/conf/{}/proxy_arp"
+_PRIVATE = "ipv4/conf/{}/proxy_arp_pvlan"
+_ASKS_US = "ipv4/neigh/{}/app_solicit"
 
 
 def put(host: RouterHost, router: Router, irb: Irb) -> None:
@@ -68,7 +74,10 @@ def _device_settings(irb: Irb) -> dict[str, int]:
         f"ipv4/conf/{name}/rp_filter": 0,
         f"ipv4/conf/{name}/send_redirects": 0,
         f"ipv4/conf/{name}/arp_ignore": 8 if irb.anycast else 1,
-        f"ipv4/conf/{name}/accept_local": 1 if irb.anycast else 0,
+        f"ipv4/conf/{name}/accept_local": int(bool(irb.anycast) or irb.relayed),
+        f"ipv4/neigh/{name}/proxy_delay": 0,
+        _PRIVATE.format(name): int(irb.relayed and irb.proxy),
+        _ASKS_US.format(name): 3 if irb.relayed else 0,
         f"ipv6/conf/{name}/accept_ra": 0,
         _ASKS.format(name): solicit,
         f"ipv6/neigh/{name}/mcast_solicit": solicit,
@@ -112,7 +121,8 @@ def read(host: RouterHost, inside: Inside, links: list[Link]) -> list[tuple[Irb,
             mac=link.mac,
             addresses=addresses.get((top or link).index, ()),
             anycast=top.mac if top else "",
-            proxy=bool(top) and sysctl.read(_PROXY.format(top.name if top else ""), inside.name) == "1",
+            proxy=_on(inside, _PROXY.format(top.name) if top else _PRIVATE.format(link.name)),
+            relayed=_on(inside, _ASKS_US.format(link.name)),
             asks=sysctl.read(_ASKS.format(link.name), inside.name) != "0",
         )
         wanted = _device_settings(irb) | (_anycast_settings(irb) if top else {})
@@ -121,6 +131,10 @@ def read(host: RouterHost, inside: Inside, links: list[Link]) -> list[tuple[Irb,
             flaws.append(f"{top.name} is down or has another name")
         found.append((irb, flaws))
     return found
+
+
+def _on(inside: Inside, setting: str) -> bool:
+    return sysctl.read(setting, inside.name) not in (None, "0")
 
 
 def ordered(found: Irb, wanted: Irb | None) -> Irb:

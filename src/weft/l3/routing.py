@@ -10,6 +10,8 @@ from weft.l3 import irb, paths, router, tables
 from weft.l3.announce import announce
 from weft.l3.events import Events
 from weft.l3.inside import Inside, RouterHost
+from weft.l3.sought import Sought, Wish
+from weft.model.network import SegmentKey
 from weft.netlink.namespace import Rename
 from weft.plan.operations import DropRouter, DropRows, Operation, PutIrb, PutPaths, PutRouter, PutRows
 from weft.plan.router import Router, RouterDevice, namespace_of
@@ -51,19 +53,26 @@ class KernelRouting:
     def _events(self) -> Events:
         return Events()
 
+    @cached_property
+    def _sought(self) -> Sought:
+        return Sought()
+
     def observe(self) -> Routers:
         found = Routers()
         insides: dict[str, Inside] = {}
+        asking: dict[str, dict[int, tuple[SegmentKey, str]]] = {}
         for name in self._host.ours():
             inside = self._host.find(name)
             if inside is not None:
                 insides[name] = inside
-                self._read(name, inside, found)
+                asking[name] = self._read(name, inside, found)
         if "_events" in self.__dict__:
             self._events.learn(insides)
+        self._sought.learn(insides, asking)
         return found
 
-    def _read(self, name: str, inside: Inside, found: Routers) -> None:
+    def _read(self, name: str, inside: Inside, found: Routers) -> dict[int, tuple[SegmentKey, str]]:
+        """Into `found`; the devices by index that have the agent ask for neighbors, with their segments."""
         links = inside.links.dump()
         base, flaws = router.read(self._host, inside, name, links)
         interfaces = irb.read(self._host, inside, links)
@@ -82,6 +91,8 @@ class KernelRouting:
         found.tables.update(tables.read(self._host, name, inside, links))
         told = [("", flaws), *((each.device, wrong) for each, wrong in interfaces)]
         found.flaws.update({RouterDevice(name, device): tuple(wrong) for device, wrong in told if wrong})
+        indexes = {link.name: link.index for link in links}
+        return {indexes[each.device]: (each.segment, each.network) for each in irbs if each.relayed}
 
     def apply(self, operation: Operation) -> None:
         """One operation of those that `is_ours` names. Raises WeftError."""
@@ -116,10 +127,18 @@ class KernelRouting:
     def events_fd(self) -> int:
         return self._events.fileno()
 
+    def sought(self) -> list[Wish]:
+        """Addresses that routers have packets for and no neighbor, since the last call; never blocks."""
+        return self._sought.read()
+
+    def sought_fd(self) -> int:
+        return self._sought.fileno()
+
     def close(self) -> None:
         self._host.close()
-        if events := self.__dict__.pop("_events", None):
-            events.close()
+        for name in ("_events", "_sought"):
+            if opened := self.__dict__.pop(name, None):
+                opened.close()
 
 
 def _ordered(found: Router, put: Router | None) -> Router:

@@ -61,7 +61,7 @@ def _raise(operation: PutRows | DropRows, refused: list[Refusal]) -> None:
 
 def read(host: RouterHost, router: str, inside: Inside, links: list[Link]) -> dict[RouterDevice, Tables]:
     """Static rows of our devices."""
-    neighbors, fdb, routes = inside.bulk.dump_neighbors(), inside.bulk.dump_fdb(), inside.bulk.dump_routes().hosts
+    neighbors, fdb, routes = inside.bulk.dump_neighbors(), inside.bulk.dump_fdb(), inside.bulk.dump_routes().tables
     found: dict[RouterDevice, Tables] = {}
     for link in links:
         alias = parse_alias(link.alias, host.cluster)

@@ -63,7 +63,9 @@ def why_dead(state: LabState) -> str:
 
 async def _serve(state: LabState, part: int, of: int) -> None:
     from weft.lab import fleet
+    from weft.lab.grow import grow
     from weft.store import open_store
+    from weft.store.records import Keys
 
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
@@ -73,6 +75,8 @@ async def _serve(state: LabState, part: int, of: int) -> None:
     nodes = [host.name for host in topology.hosts][part::of]
     store = open_store(state.store_url)
     tasks = [asyncio.create_task(_keep(partial(fleet.run_agent, state, store, node), node)) for node in nodes]
+    if part == 0:
+        tasks.append(asyncio.create_task(_keep(partial(grow, state, store, Keys(fleet.CLUSTER)), "")))
     await done.wait()
     for task in tasks:
         task.cancel()

@@ -46,7 +46,7 @@ def store(state: LabState, intent: Intent) -> None:
     asyncio.run(work())
 
 
-def wait(state: LabState, nodes: list[str], timeout: float, progress: Callable[[int, int], None]) -> None:
+def wait(state: LabState, nodes: list[str], timeout: float, progress: Callable[[int, int, str], None]) -> None:
     """Until every node is in sync; raises FAILED, naming nodes and their reasons, after `timeout` seconds."""
 
     async def work() -> None:

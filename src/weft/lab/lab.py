@@ -158,7 +158,7 @@ def test(
 ) -> Tested:
     """Up with offloads off, the file's steps, down. `pcap`: a directory for captures. Raises as `up` does.
 
-    With a mutation's name its commands run first, agents stopped, and the steps end with the first that fails.
+    With a mutation's name its commands run first (`mutate`), and the steps end with the first that fails.
     """
     name = name or document.lab.name
     broken = _mutation(document, mutation) if mutation else None
@@ -184,9 +184,13 @@ def runner_of(place: state.LabState, pcap: Path | None = None) -> Runner:
 
 
 def mutate(place: state.LabState, mutation: Mutation) -> None:
-    """Stops the agents, so that nobody repairs it, and breaks the lab. Raises FAILED for a command that fails."""
-    fleet_agents.stop(place)
+    """Stops the agents, so that nobody repairs it, and breaks the lab. Raises FAILED for a command that fails.
+
+    Agents that carry ARP themselves go on: without them every step would notice, whatever the command.
+    """
     record = place.record()
+    if not any(network.relayed for network in record.intent.networks.values()):
+        fleet_agents.stop(place)
     names = Names(record.intent, record.topology)
     for host, command in mutation.commands:
         machine = inside.find(names, host)
@@ -211,7 +215,7 @@ def _wait(place: state.LabState, planned: topology.Topology, timeout: float, pro
 
     nodes = [host.name for host in planned.hosts]
     with _dead_agents(place):
-        fleet.wait(place, nodes, timeout, lambda ready, of: progress("agents in sync", ready, of))
+        fleet.wait(place, nodes, timeout, lambda ready, of, _: progress("agents in sync", ready, of))
 
 
 @contextlib.contextmanager

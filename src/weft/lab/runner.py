@@ -209,15 +209,15 @@ class Runner:
         return True, f"{len(packets)} packets"
 
     def _capture(self, on: str) -> capture.Capture:
-        """`underlay`, one of its segments, `host`, or `host/device`."""
+        """`underlay`, one of its segments, `host`, `host/device`, or `port` and `port/device`."""
         topology = self.names.topology
         if on == "underlay":
             return capture.underlay(topology)
         if on in {lan.segment for lan in topology.lans}:
             return capture.underlay(topology, on)
         name, _, device = on.partition("/")
-        machine = topology.machine(name)
-        return capture.Capture(machine.netns, {device or "eth1": name}, outgoing=True)
+        usual = "eth0" if name in self.names.intent.ports else "eth1"
+        return capture.Capture(self.names.netns(name), {device or usual: name}, outgoing=True)
 
     def _dissect(self, frame: capture.Frame) -> Packet | None:
         try:

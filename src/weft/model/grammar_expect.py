@@ -292,7 +292,7 @@ Patterns = Annotated[tuple[PatternShape, ...], BeforeValidator(_rows)]
 class PacketsShape(Shape):
     """What must be seen on the underlay while the steps of `during` run."""
 
-    on: Text = Field("underlay", description="underlay, or one segment of it by name.")
+    on: Text = Field("underlay", description="underlay, one segment of it by name, a port or HOST/DEVICE.")
     during: Annotated[
         tuple[ActionShape, ...], BeforeValidator(_steps, json_schema_input_type=ActionShape | list[ActionShape])
     ] = Field(description="The step or steps that make the packets.")

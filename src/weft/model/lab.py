@@ -134,7 +134,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mutation(msgspec.Struct, frozen=True, kw_only=True):
-    """The lab with one thing broken, which some step must notice: the agents are stopped, then `commands` run."""
+    """The lab with one thing broken, which some step must notice: the agents are stopped (unless they relay ARP), then
+    `commands` run."""
 
     name: str
     commands: tuple[tuple[str, str], ...]  # (host, shell words)

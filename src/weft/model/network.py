@@ -64,6 +64,11 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     age: int = 300
 
     @property
+    def relayed(self) -> bool:
+        """Whether gateways tell each other by ARP who is where (weft.wire.relay)."""
+        return self.learning is Learning.DATA_PLANE and self.arp is Arp.PROXY
+
+    @property
     def key(self) -> SegmentKey:
         return SegmentKey(self.udp_port, self.vni)
 

@@ -7,8 +7,9 @@ ordinary user's receive buffer.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from weft.plan.tables import Rows
 _BATCH = 400  # a refusal takes up to 1 KiB of receive buffer; 208 KiB (doubled by the kernel) is everybody's
 _BUFFER = 4 << 20
 _REPLACE = m.NLM_F_CREATE | m.NLM_F_REPLACE
+STATIC = n.NUD_NOARP | n.NUD_REACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Refusal:
 
 
 class Bulk:
-    """FDB, flood and neighbor rows and host routes of one namespace. Returned are refused rows, and why."""
+    """FDB, flood and neighbor rows and routes by neighbors of one namespace. Returned are refused rows, and why."""
 
     def __init__(self, namespace: Namespace = None) -> None:
         self._channel = Channel(NETLINK_ROUTE, namespace, buffer=_BUFFER)
@@ -48,13 +50,14 @@ class Bulk:
     def port(self) -> int:
         return self._channel.port
 
-    def put_fdb(self, ifindex: int, rows: Rows, ntf: int = n.NTF_SELF | n.NTF_MASTER) -> list[Refusal]:
+    def put_fdb(
+        self, ifindex: int, rows: Rows, ntf: int = n.NTF_SELF | n.NTF_MASTER, state: int = STATIC
+    ) -> list[Refusal]:
         """MAC → VTEP on a vxlan device and MAC → that device on its bridge (where it has one), by one message each.
 
         The state must be NOARP and REACHABLE ("static"): PERMANENT makes the bridge's row a local address, NOARP
         alone is refused by the bridge after the vxlan's row was written.
         """
-        state = n.NUD_NOARP | n.NUD_REACHABLE
         return self._send(rows, n.encode(rows, n.Form(n.FDB, ifindex, _REPLACE, state, ntf)))
 
     def drop_fdb(self, ifindex: int, rows: Rows, ntf: int = n.NTF_SELF | n.NTF_MASTER) -> list[Refusal]:
@@ -96,26 +99,47 @@ class Bulk:
         """Every FDB row of the namespace: bridges' (NTF_MASTER) and vxlan devices' own (NTF_SELF); dtype ROW."""
         return self._dump(n.AF_BRIDGE)
 
+    def vtep(self, ifindex: int, mac: bytes) -> str | None:
+        """Where a vxlan device has a MAC, learned or not; None where it has not."""
+        body = n.NDMSG.pack(n.AF_BRIDGE, ifindex, 0, n.NTF_SELF, 0) + m.attribute(n.NDA_LLADDR, mac)
+        try:
+            found = self._channel.get(n.RTM_GETNEIGH, body)
+        except NetlinkError:
+            return None
+        octets = m.parse(found, 12).get(n.NDA_DST, b"") if found else b""
+        return str(ipaddress.ip_address(octets)) if len(octets) in (4, 16) else None
+
     def dump_neighbors(self) -> Rows:
         """Every IPv4 and IPv6 neighbor row of the namespace; dtype ROW."""
         return self._dump(0)
 
-    def put_routes(self, ifindex: int, rows: Rows) -> list[Refusal]:
-        """Host routes by next hops on a device, whatever subnets it has."""
-        return self._send(rows, route.encode_hosts(rows, ifindex, _REPLACE))
+    def put_routes(self, ifindex: int, rows: Rows, form: route.Form = route.TABLE) -> list[Refusal]:
+        """Routes by next hops on a device, in the place of others of their metric."""
+        return self._send(rows, route.encode_table(rows, ifindex, _REPLACE, form))
 
-    def drop_routes(self, ifindex: int, rows: Rows) -> list[Refusal]:
-        return self._send(rows, route.encode_hosts(rows, ifindex))
+    def drop_routes(self, ifindex: int, rows: Rows, form: route.Form = route.TABLE) -> list[Refusal]:
+        return self._send(rows, route.encode_table(rows, ifindex, 0, form))
+
+    def dump_device_routes(self, ifindex: int) -> Rows:
+        """Every route by a neighbor on one device, whoever wrote it; dtype `weft.netlink.route.ROW`."""
+        return route.decode_table(self._dump_routes(lambda family: route.by_device(family, ifindex)))
+
+    def dump_protocol_routes(self, protocol: int) -> Rows:
+        """Every route by one neighbor that this protocol wrote; dtype `weft.netlink.route.ROW`."""
+        return route.decode_table(self._dump_routes(lambda family: route.by_protocol(family, protocol)))
 
     def dump_routes(self) -> route.Dump:
         """Every route of our protocol."""
+        return route.decode(self._dump_routes(route.ours))
+
+    def _dump_routes(self, request: Callable[[int], bytes]) -> bytes:
         octets = b""
         try:
             for family in (socket.AF_INET, socket.AF_INET6):
-                octets += b"".join(self._channel.datagrams(route.RTM_GETROUTE, route.ours(family)))
+                octets += b"".join(self._channel.datagrams(route.RTM_GETROUTE, request(family)))
         except NetlinkError as error:
             raise failure(error, "routes", "read routes") from error
-        return route.decode(octets)
+        return octets
 
     def _dump(self, family: int) -> Rows:
         try:

@@ -57,7 +57,7 @@ class Channel:
         for option in (_CAP_ACK, _EXT_ACK) + ((_STRICT_CHECK,) if protocol == NETLINK_ROUTE else ()):
             self.socket.setsockopt(_SOL_NETLINK, option, 1)
         for group in groups:
-            self.socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+            self.join(group)
         if buffer:
             self._size(_SO_RCVBUFFORCE, socket.SO_RCVBUF, buffer)
             self._size(_SO_SNDBUFFORCE, socket.SO_SNDBUF, buffer)
@@ -68,6 +68,10 @@ class Channel:
             self.socket.setsockopt(socket.SOL_SOCKET, force, octets)
         except PermissionError:  # in a user namespace: as much as the host allows
             self.socket.setsockopt(socket.SOL_SOCKET, plain, octets)
+
+    def join(self, group: int) -> None:
+        """Listens to a multicast group."""
+        self.socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
 
     def close(self) -> None:
         self.socket.close()

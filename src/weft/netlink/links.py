@@ -47,7 +47,7 @@ class BridgePort:
 class Vxlan:
     """IFLA_VXLAN_…; ageing in seconds, the port in network byte order."""
 
-    ID, GROUP, LINK, LOCAL, TTL, LEARNING, AGEING, PORT, GROUP6, LOCAL6 = 1, 2, 3, 4, 5, 7, 8, 15, 16, 17
+    ID, GROUP, LINK, LOCAL, TTL, LEARNING, AGEING, PORT, GROUP6, LOCAL6, GBP = 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 23
 
 
 class Macvlan:

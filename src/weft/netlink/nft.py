@@ -186,8 +186,8 @@ def _hooked(body: bytes) -> bool:
     return int.from_bytes(hook.get(1, b""), "big") == _POST_ROUTING
 
 
-def table_of(kind: int, body: bytes) -> str | None:
-    """The bridge table that a notification of NFNLGRP_NFTABLES is about; the table is attribute 1 of all but a mark."""
-    if kind >> 8 != x.SUBSYSTEM >> 8 or len(body) < 4 or body[0] != x.BRIDGE:
+def table_of(kind: int, body: bytes, family: int = x.BRIDGE) -> str | None:
+    """The table of this family that a notification of NFNLGRP_NFTABLES is about: attribute 1 of all but a mark."""
+    if kind >> 8 != x.SUBSYSTEM >> 8 or len(body) < 4 or body[0] != family:
         return None
     return m.to_text(m.parse(body, 4).get(1))

@@ -19,7 +19,7 @@ from weft.netlink import nft_message as x
 from weft.netlink.channel import NetlinkError, failure
 from weft.netlink.namespace import Namespace
 
-_TABLE, _IN, _OUT = "weft", "in", "out"
+TABLE, _IN, _OUT = "weft", "in", "out"
 _PRE_ROUTING, _POST_ROUTING = 0, 4
 _DST_NAT, _SRC_NAT = -100, 100  # priorities
 _SNAT, _DNAT = 0, 1
@@ -32,7 +32,7 @@ class NatTable:
     """The NAT table of one namespace. Errors are WeftErrors that name it."""
 
     def __init__(self, namespace: Namespace) -> None:
-        self._channel = x.channel(f"nft table inet {_TABLE}", namespace)
+        self._channel = x.channel(f"nft table inet {TABLE}", namespace)
 
     def close(self) -> None:
         self._channel.close()
@@ -40,16 +40,16 @@ class NatTable:
     def observe(self) -> tuple[str, ...]:
         """What each rule does, in order."""
         try:
-            bodies = self._channel.dump(x.SUBSYSTEM | x.GETRULE, x.generic(x.INET) + m.text(1, _TABLE))
+            bodies = self._channel.dump(x.SUBSYSTEM | x.GETRULE, x.generic(x.INET) + m.text(1, TABLE))
         except NetlinkError as error:
             if error.errno in x.ABSENT:
                 return ()
-            raise failure(error, f"nft table inet {_TABLE}", "read it") from error
+            raise failure(error, f"nft table inet {TABLE}", "read it") from error
         return tuple(x.comment_of(m.parse(body, 4)) for body in bodies)
 
     def put(self, outside: str, masquerade: bool, pairs: Pairs) -> None:
         """The whole table in one transaction; connections that stand keep their translation."""
-        table = m.text(1, _TABLE)
+        table = m.text(1, TABLE)
         changes: list[x.Change] = [
             (x.NEWTABLE, m.NLM_F_CREATE, table),  # so that there is one to delete, whatever was there
             (x.DELTABLE, 0, table),
@@ -66,7 +66,7 @@ class NatTable:
             x.transact(self._channel, x.INET, changes)
         except NetlinkError as error:
             remedy = "load the modules nft_nat and nft_masq" if error.errno in x.ABSENT else ""
-            raise failure(error, f"nft table inet {_TABLE}", "change it", remedy) from error
+            raise failure(error, f"nft table inet {TABLE}", "change it", remedy) from error
 
 
 def wanted(outside: str, masquerade: bool, pairs: Pairs) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def _chain_of(told: str) -> str:
 
 def _chain(name: str, hook: int, priority: int) -> x.Change:
     where = m.nested(4, m.be32(1, hook), m.attribute(2, struct.pack(">i", priority)))
-    body = m.text(1, _TABLE) + m.text(3, name) + where + m.be32(5, 1) + m.text(7, "nat")
+    body = m.text(1, TABLE) + m.text(3, name) + where + m.be32(5, 1) + m.text(7, "nat")
     return x.NEWCHAIN, m.NLM_F_CREATE, body
 
 
@@ -111,4 +111,4 @@ def _rule(told: str) -> list[bytes]:
 
 
 def _encode(chain: str, told: str, expressions: list[bytes]) -> bytes:
-    return m.text(1, _TABLE) + m.text(2, chain) + m.nested(4, *expressions) + m.attribute(7, x.comment(told))
+    return m.text(1, TABLE) + m.text(2, chain) + m.nested(4, *expressions) + m.attribute(7, x.comment(told))

@@ -1,10 +1,10 @@
-"""Routes ↔ RTM_NEWROUTE messages: host routes by the thousand as arrays, the few others one by one; and default routes.
+"""Routes ↔ RTM_NEWROUTE messages: those by neighbors by the thousand as arrays, the few others one by one.
 
     struct rtmsg { u8 family, dst_len, src_len, tos, table, protocol, scope, type; u32 flags; }   uapi/linux/rtnetlink.h
 
-Everything here bears our protocol number, by which the kernel hands over ours alone; a metric tells the host routes of
-a table from the others. Next hops are "onlink": whether an address has a route of its own is not asked, so that routes
-may be written in any order. An IPv4 target may have an IPv6 next hop (RFC 5549; RTA_VIA).
+Everything of the agent's bears its protocol number, by which the kernel hands over that alone; a metric tells the
+routes of a table from the others. Next hops are "onlink": whether an address has a route of its own is not asked, so
+that routes may be written in any order. An IPv4 target may have an IPv6 next hop (RFC 5549; RTA_VIA).
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import numpy.typing as npt
 
 from weft.netlink import message as m
 from weft.netlink import neighbor as n
-from weft.plan.tables import ROUTES, Rows, Table, empty, normalized
+from weft.plan.tables import ROUTES, Rows, Table, normalized
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE = 7, 11
 PROTOCOL = 87  # ours; iproute2's rt_protos leaves it free
-METRIC_HOST, METRIC = 10, 20
+PROTOCOL_PEERING = 88  # of other control planes' routes, which the agent leaves alone
+METRIC_TABLE, METRIC = 10, 20
 MAIN = 254
 RTMSG = struct.Struct("=8BI")
 UNICAST, UNREACHABLE = 1, 7
@@ -44,19 +45,37 @@ class KernelRoute:
     table: int = MAIN
     source: str = ""
     metric: int = METRIC
+    protocol: int = PROTOCOL
+
+
+# One decoded route by one neighbor: a row of a table, and what the table does not say.
+ROW = np.dtype([*((name, ROUTES[name]) for name in ROUTES.names or ()), ("ifindex", "i4"), ("protocol", "u1")])
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What all routes of one table share. `protocol` 0, to remove: whoever wrote it. `onlink`: the next hop needs no
+    route of its own. A metric of 0 is the kernel's choice: 0 for IPv4, 1024 for IPv6."""
+
+    protocol: int = PROTOCOL
+    metric: int = METRIC_TABLE
+    onlink: bool = True
+
+
+TABLE = Form()
 
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """`hosts`: device index → host routes; `others`: all that are not."""
+    """`tables`: device index → routes of its table; `others`: all that are in none."""
 
-    hosts: dict[int, Rows] = field(default_factory=dict)
+    tables: dict[int, Rows] = field(default_factory=dict)
     others: list[KernelRoute] = field(default_factory=list)
 
 
-def ours(family: int) -> bytes:
+def ours(family: int, protocol: int = PROTOCOL) -> bytes:
     """The request for all routes of our protocol."""
-    return RTMSG.pack(family, 0, 0, 0, 0, PROTOCOL, 0, 0, 0)
+    return RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
 
 
 def encode(route: KernelRoute) -> bytes:
@@ -67,7 +86,8 @@ def encode(route: KernelRoute) -> bytes:
     scope = _LINK if direct and to.version == 4 else _UNIVERSE
     kind = UNICAST if route.hops else UNREACHABLE
     flags = _ONLINK if len(route.hops) == 1 and not direct else 0
-    body = RTMSG.pack(family, to.prefixlen, 0, 0, route.table if route.table < 256 else 0, PROTOCOL, scope, kind, flags)
+    table = route.table if route.table < 256 else 0
+    body = RTMSG.pack(family, to.prefixlen, 0, 0, table, route.protocol, scope, kind, flags)
     body += m.attribute(_DST, to.network_address.packed) if to.prefixlen else b""
     body += m.u32(_TABLE, route.table) + m.u32(_PRIORITY, route.metric)
     if route.source:
@@ -85,7 +105,7 @@ def encode_key(route: KernelRoute) -> bytes:
     to = ipaddress.ip_network(route.to)
     family = socket.AF_INET if to.version == 4 else socket.AF_INET6
     table = route.table if route.table < 256 else 0
-    body = RTMSG.pack(family, to.prefixlen, 0, 0, table, PROTOCOL, _NOWHERE, 0, 0)
+    body = RTMSG.pack(family, to.prefixlen, 0, 0, table, route.protocol, _NOWHERE, 0, 0)
     body += m.attribute(_DST, to.network_address.packed) if to.prefixlen else b""
     return body + m.u32(_TABLE, route.table) + m.u32(_PRIORITY, route.metric)
 
@@ -104,46 +124,79 @@ def _hop(via: str, index: int, version: int) -> bytes:
     return _NEXTHOP.pack(_NEXTHOP.size + len(gateway), _ONLINK if via else 0, 0, index) + gateway
 
 
-def encode_hosts(rows: Rows, ifindex: int, create: int = 0) -> Iterator[tuple[npt.NDArray[np.intp], n.Octets]]:
-    """(indices into `rows`, matrix of messages) for each pair of families; `create` 0: the rows are deleted."""
+def by_device(family: int, ifindex: int) -> bytes:
+    """The request for all routes of the main table by a device, whoever wrote them."""
+    return RTMSG.pack(family, 0, 0, 0, MAIN, 0, 0, 0, 0) + m.u32(_OIF, ifindex)
+
+
+def by_protocol(family: int, protocol: int) -> bytes:
+    """The request for all routes of the main table that one protocol wrote."""
+    return RTMSG.pack(family, 0, 0, 0, MAIN, protocol, 0, 0, 0)
+
+
+def encode_table(
+    rows: Rows, ifindex: int, create: int = 0, form: Form = TABLE
+) -> Iterator[tuple[npt.NDArray[np.intp], n.Octets]]:
+    """(indices into `rows`, matrix of messages) for families and prefix lengths; `create` 0: the rows are deleted."""
     four = n.is_ipv4(rows["ip_high"], rows["ip_low"])
     by_four = n.is_ipv4(rows["via_high"], rows["via_low"])
     for chosen, size, via in ((four & by_four, 4, 4), (four & ~by_four, 4, 16), (~four & ~by_four, 16, 16)):
-        where = np.flatnonzero(chosen)
-        if not len(where):
-            continue
-        family = socket.AF_INET if size == 4 else socket.AF_INET6
-        body = RTMSG.pack(family, 8 * size, 0, 0, MAIN, PROTOCOL, _UNIVERSE, UNICAST, _ONLINK)
-        body += m.u32(_OIF, ifindex) + m.u32(_PRIORITY, METRIC_HOST) + m.attribute(_DST, bytes(size))
-        to_at = 16 + len(body) - size
-        gateway = bytes(via) if via == size else struct.pack("=H", socket.AF_INET6) + bytes(via)
-        via_at = 16 + len(body) + 4 + len(gateway) - via
-        body += m.attribute(_GATEWAY if via == size else _VIA, gateway)
-        template = m.message(RTM_NEWROUTE if create else RTM_DELROUTE, create | m.NLM_F_REQUEST, 0, body)
-        matrix = np.tile(np.frombuffer(template, np.uint8), (len(where), 1))
-        matrix[:, to_at : to_at + size] = n.address(rows[where], ("ip_high", "ip_low"), size)
-        matrix[:, via_at : via_at + via] = n.address(rows[where], ("via_high", "via_low"), via)
-        yield where, matrix
+        for length in np.unique(rows["length"][chosen]).tolist():
+            where = np.flatnonzero(chosen & (rows["length"] == length))
+            yield where, _encode_table(rows[where], size, via, length, ifindex, create, form)
+
+
+def _encode_table(rows: Rows, size: int, via: int, length: int, ifindex: int, create: int, form: Form) -> n.Octets:
+    """The messages of rows whose targets have `size` octets and one prefix length, and whose next hops have `via`."""
+    family = socket.AF_INET if size == 4 else socket.AF_INET6
+    plain = length - (128 - 8 * size)
+    flags = _ONLINK if form.onlink else 0
+    body = RTMSG.pack(family, plain, 0, 0, MAIN, form.protocol, _UNIVERSE, UNICAST, flags)
+    body += m.u32(_OIF, ifindex) + (m.u32(_PRIORITY, form.metric) if form.metric else b"")
+    body += m.attribute(_DST, bytes(size))
+    to_at = 16 + len(body) - size
+    gateway = bytes(via) if via == size else struct.pack("=H", socket.AF_INET6) + bytes(via)
+    via_at = 16 + len(body) + 4 + len(gateway) - via
+    body += m.attribute(_GATEWAY if via == size else _VIA, gateway)
+    template = m.message(RTM_NEWROUTE if create else RTM_DELROUTE, create | m.NLM_F_REQUEST, 0, body)
+    matrix = np.tile(np.frombuffer(template, np.uint8), (len(rows), 1))
+    matrix[:, to_at : to_at + size] = n.address(rows, ("ip_high", "ip_low"), size)
+    matrix[:, via_at : via_at + via] = n.address(rows, ("via_high", "via_low"), via)
+    return matrix
 
 
 def decode(octets: bytes) -> Dump:
     """All RTM_NEWROUTE messages in `octets`, whole datagrams one after another."""
-    hosts: dict[int, list[Rows]] = {}
+    found: dict[int, list[Rows]] = {}
     others: list[KernelRoute] = []
     for block, shape in n.blocks(octets, RTM_NEWROUTE):
-        plain = _DST in shape and _OIF in shape and (_GATEWAY in shape or _VIA in shape) and _PRIORITY in shape
-        full = block[:, 4] & 0xFFFF if _LITTLE else block[:, 4] >> 16
-        family, length = full & 0xFF, full >> 8
-        size = np.where(family == socket.AF_INET, 32, 128)
-        host = np.zeros(len(block), bool)
-        if plain:
-            host = (length == size) & (block[:, shape[_PRIORITY][0] // 4] == METRIC_HOST)
-            for index in np.unique(block[host][:, shape[_OIF][0] // 4]).tolist():
-                chosen = host & (block[:, shape[_OIF][0] // 4] == index)
-                hosts.setdefault(index, []).append(_columns(block[chosen], shape))
-        others += [_decode_one(words.tobytes()) for words in block[~host]]
-    tables = {index: normalized(Table.ROUTES, np.concatenate(parts)) for index, parts in hosts.items()}
-    return Dump(tables, others)
+        mine = np.zeros(len(block), bool)
+        if _PRIORITY in shape and _by_neighbor(shape):
+            mine = block[:, shape[_PRIORITY][0] // 4] == METRIC_TABLE
+            rows = _columns(block[mine], shape)
+            for index in np.unique(rows["ifindex"]).tolist():
+                found.setdefault(index, []).append(rows[rows["ifindex"] == index])
+        others += [_decode_one(words.tobytes()) for words in block[~mine]]
+    return Dump({index: table_of(np.concatenate(parts)) for index, parts in found.items()}, others)
+
+
+def decode_table(octets: bytes) -> Rows:
+    """All routes by one neighbor in `octets`, as rows of dtype `ROW`; the others are left out."""
+    shaped = [(block, shape) for block, shape in n.blocks(octets, RTM_NEWROUTE) if _by_neighbor(shape)]
+    parts = [_columns(block, shape) for block, shape in shaped]
+    return np.concatenate(parts) if parts else np.empty(0, ROW)
+
+
+def table_of(rows: Rows) -> Rows:
+    """Rows of dtype `ROW` as a table."""
+    out = np.empty(len(rows), ROUTES)
+    for name in ROUTES.names or ():
+        out[name] = rows[name]
+    return normalized(Table.ROUTES, out)
+
+
+def _by_neighbor(shape: n.Shape) -> bool:
+    return _DST in shape and _OIF in shape and (_GATEWAY in shape or _VIA in shape)
 
 
 _LITTLE = struct.pack("=H", 1) == b"\1\0"
@@ -151,7 +204,12 @@ _LITTLE = struct.pack("=H", 1) == b"\1\0"
 
 def _columns(block: npt.NDArray[np.uint32], shape: n.Shape) -> Rows:
     octets = np.ascontiguousarray(block).view(np.uint8)
-    rows = empty(Table.ROUTES) if not len(block) else np.zeros(len(block), ROUTES)
+    rows = np.zeros(len(block), ROW)
+    if not len(block):
+        return rows
+    rows["length"] = octets[:, 17] + np.where(octets[:, 16] == socket.AF_INET, 96, 0)
+    rows["protocol"] = octets[:, 21]
+    rows["ifindex"] = block[:, shape[_OIF][0] // 4].astype(np.int32)
     _address(rows, "ip", octets, *shape[_DST])
     at, length = shape[_GATEWAY] if _GATEWAY in shape else shape[_VIA]
     _address(rows, "via", octets, at if _GATEWAY in shape else at + 2, length if _GATEWAY in shape else length - 2)
@@ -167,7 +225,7 @@ def _address(rows: Rows, name: str, octets: n.Octets, at: int, length: int) -> N
 
 
 def _decode_one(message: bytes) -> KernelRoute:
-    family, length, _, _, table, _, _, kind, _ = RTMSG.unpack_from(message, 16)
+    family, length, _, _, table, protocol, _, kind, _ = RTMSG.unpack_from(message, 16)
     found = m.parse(message, 28)
     zeros = bytes(4 if family == socket.AF_INET else 16)
     to = f"{ipaddress.ip_address(found.get(_DST, zeros))}/{length}"
@@ -182,6 +240,7 @@ def _decode_one(message: bytes) -> KernelRoute:
         m.to_int(found.get(_TABLE), table),
         str(ipaddress.ip_address(source)) if source else "",
         m.to_int(found.get(_PRIORITY)),
+        protocol,
     )
 
 

@@ -25,17 +25,18 @@ _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class Routing:
-    """Of the namespace that the channel lives in. Errors are WeftErrors that name the route or rule."""
+    """Of the namespace that the channel lives in; routes of one `protocol`. Errors are WeftErrors that name the route
+    or rule."""
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, channel: Channel, protocol: int = r.PROTOCOL) -> None:
+        self._channel, self._protocol = channel, protocol
 
     def routes(self) -> list[KernelRoute]:
         """Every route of our protocol, host routes in bulk left out (weft.netlink.bulk reads those)."""
         octets = b""
         try:
             for family in _FAMILY.values():
-                octets += b"".join(self._channel.datagrams(r.RTM_GETROUTE, r.ours(family)))
+                octets += b"".join(self._channel.datagrams(r.RTM_GETROUTE, r.ours(family, self._protocol)))
         except NetlinkError as error:
             raise failure(error, "routes", "read routes") from error
         return r.decode(octets).others

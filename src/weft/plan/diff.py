@@ -21,6 +21,7 @@ from weft.plan.operations import (
     PutSegment,
 )
 from weft.plan.port import LocalPort
+from weft.plan.segment import Segment
 from weft.plan.tables import Table, Tables, difference
 
 # A change of one of these makes a datapath build the segment anew, which empties its tables.
@@ -53,6 +54,11 @@ def diff(wanted: NodePlan, actual: Observed) -> list[Operation]:
     ]
 
 
+def segment_changes(there: Segment, wanted: Segment) -> dict[str, str]:
+    """As `changes`; members count only between those who tell any (weft.plan.segment)."""
+    return changes(there, wanted, *(("members",) if None in (there.members, wanted.members) else ()))
+
+
 def _put_segments(wanted: NodePlan, actual: Observed) -> tuple[list[PutSegment], set[SegmentKey]]:
     operations: list[PutSegment] = []
     rebuilt: set[SegmentKey] = set()
@@ -61,7 +67,7 @@ def _put_segments(wanted: NodePlan, actual: Observed) -> tuple[list[PutSegment],
         if there is None:
             operations.append(PutSegment(segment))
             continue
-        changed = changes(there, segment)
+        changed = segment_changes(there, segment)
         why = (*changed.values(), *actual.flaws.get(key, ()))
         if why:
             rebuild = not _REBUILD.isdisjoint(changed)

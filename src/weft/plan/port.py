@@ -8,6 +8,11 @@ from weft.model.network import SegmentKey
 from weft.model.port import Attach
 
 
+def port_of(router: str, network: str) -> str:
+    """The port that a router's IRB in a network is; no declared port can have a name with a slash."""
+    return f"{router}/{network}"
+
+
 @dataclass(frozen=True, slots=True)
 class LocalPort:
     """`mac` and `addresses` (IP with prefix length) are those of the end point behind the port.

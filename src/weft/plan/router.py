@@ -37,7 +37,9 @@ class Irb:
     """`mac`: the node's own. `anycast`: the MAC that local ports see, "" where it is the same (centralized).
 
     `addresses`: the gateway's, with prefix length; where anycast, each alone (/32, /128). `proxy`: it answers ARP for
-    every address it has a route to. `asks`: it sends ARP and ND itself for neighbors that no table names.
+    every address it has a route to. `asks`: it sends ARP and ND itself for neighbors that no table names. `relayed`: it
+    has the agent ask for them, and what is learned stands in its table (weft.wire.relay); `proxy` then is about its own
+    subnet only.
     """
 
     network: str
@@ -48,6 +50,7 @@ class Irb:
     anycast: str = ""
     proxy: bool = False
     asks: bool = True
+    relayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

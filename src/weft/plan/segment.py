@@ -16,7 +16,9 @@ class Segment:
     where the flood list alone says it; joined on the device that holds `vtep`. `arp` `suppress`: ARP and ND never
     enter a tunnel and neighbor rows are answered from, and neither do unknown unicast frames. `proxy`: nothing but
     what routers send enters a tunnel. `anycast`: MAC and addresses of distributed gateways here, as text; no frame from
-    or to that MAC, and no ARP or ND about those addresses, enters a tunnel.
+    or to that MAC, and no ARP or ND about those addresses, enters a tunnel. `members`: the VTEPs that may send to a
+    segment with a group; None where the flood list and the FDB name them all, and in what is observed of a datapath
+    that does not judge senders.
     """
 
     key: SegmentKey
@@ -28,3 +30,9 @@ class Segment:
     arp: Arp
     group: str | None = None
     anycast: tuple[str, ...] = ()
+    members: tuple[str, ...] | None = None
+
+    @property
+    def relayed(self) -> bool:
+        """ARP that tunnels bring reaches nobody but who punts it (weft.wire.relay); only routers' frames enter them."""
+        return self.learning and self.arp is Arp.PROXY

@@ -1,4 +1,4 @@
-"""Tables as arrays: FDB (MAC → VTEP), neighbors (IP → MAC), flood lists (VTEPs), host routes, and their diff.
+"""Tables as arrays: FDB (MAC → VTEP), neighbors (IP → MAC), flood lists (VTEPs), routes by neighbors, and their diff.
 
 A table is one numpy structured array, sorted by its key without duplicates, so that two tables are compared by
 merging and never row by row in Python. IP addresses are two 64-bit words, IPv4 mapped (see weft.model.address), MACs
@@ -7,7 +7,9 @@ the low 48 bits of a word; byte order is the machine's.
     fdb        mac → vtep_high, vtep_low       24 octets a row
     neighbors  ip_high, ip_low → mac           24 octets a row
     flood      vtep_high, vtep_low             16 octets a row
-    routes     ip_high, ip_low → via_high, via_low    32 octets a row: to one address, by a neighbor
+    routes     ip_high, ip_low, length → via_high, via_low    33 octets a row: to an address or a subnet, by a neighbor
+
+A route's `length` is the prefix length in the mapped form: 128 for one address of either family, 120 for an IPv4 /24.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.recfunctions import repack_fields
 
 from weft.model.address import int_to_mac, ip_to_words, mac_to_int, words_to_ip
 
@@ -37,7 +40,9 @@ class Table(StrEnum):
 FDB = np.dtype([("mac", "u8"), ("vtep_high", "u8"), ("vtep_low", "u8")])
 NEIGHBORS = np.dtype([("ip_high", "u8"), ("ip_low", "u8"), ("mac", "u8")])
 FLOOD = np.dtype([("vtep_high", "u8"), ("vtep_low", "u8")])
-ROUTES = np.dtype([("ip_high", "u8"), ("ip_low", "u8"), ("via_high", "u8"), ("via_low", "u8")])
+ROUTES = np.dtype([("ip_high", "u8"), ("ip_low", "u8"), ("length", "u1"), ("via_high", "u8"), ("via_low", "u8")])
+HOST = 128
+"""The length of a route to one address."""
 
 DTYPE: dict[Table, np.dtype[Any]] = {
     Table.FDB: FDB,
@@ -49,7 +54,7 @@ KEY: dict[Table, tuple[str, ...]] = {
     Table.FDB: ("mac",),
     Table.NEIGHBORS: ("ip_high", "ip_low"),
     Table.FLOOD: ("vtep_high", "vtep_low"),
-    Table.ROUTES: ("ip_high", "ip_low"),
+    Table.ROUTES: ("ip_high", "ip_low", "length"),
 }
 
 
@@ -73,12 +78,23 @@ def flood(vteps: Iterable[str]) -> Rows:
 
 
 def routes(rows: Iterable[tuple[str, str]]) -> Rows:
-    """Sorted host routes from (IP, next hop) pairs of canonical text; the last of several rows for one IP stays."""
-    return _build(Table.ROUTES, [(*ip_to_words(ip), *ip_to_words(via)) for ip, via in rows])
+    """Sorted routes from (IP or subnet, next hop) pairs of canonical text; the last of several rows for one stays."""
+    return _build(Table.ROUTES, [(*_target(to), *ip_to_words(via)) for to, via in rows])
+
+
+def _target(to: str) -> tuple[int, int, int]:
+    ip, slash, length = to.partition("/")
+    return *ip_to_words(ip), (int(length) + (0 if ":" in ip else 96)) if slash else HOST
 
 
 def _build(table: Table, rows: list[Any]) -> Rows:
     return normalized(table, np.array(rows, DTYPE[table]))
+
+
+def keys(table: Table, rows: Rows) -> Rows:
+    """The key columns alone, packed, so that whole keys compare as one value."""
+    packed = repack_fields(rows[list(KEY[table])])
+    return packed.view(f"V{packed.dtype.itemsize}")
 
 
 def normalized(table: Table, rows: Rows) -> Rows:
@@ -102,8 +118,13 @@ def text(table: Table, rows: Rows) -> list[tuple[str, ...]]:
     if table is Table.NEIGHBORS:
         return [(words_to_ip(high, low), int_to_mac(mac)) for high, low, mac in rows.tolist()]
     if table is Table.ROUTES:
-        return [(words_to_ip(*row[:2]), words_to_ip(*row[2:])) for row in rows.tolist()]
+        return [(_shown(*row[:3]), words_to_ip(*row[3:])) for row in rows.tolist()]
     return [(words_to_ip(high, low),) for high, low in rows.tolist()]
+
+
+def _shown(high: int, low: int, length: int) -> str:
+    ip = words_to_ip(high, low)
+    return ip if length == HOST else f"{ip}/{length if ':' in ip else length - 96}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +161,7 @@ def difference(table: Table, wanted: Rows, actual: Rows) -> TableDiff:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
-    """The tables of one segment on one node, or of one device in a router (which alone has host routes)."""
+    """The tables of one segment on one node, or of one device in a router (which alone has routes)."""
 
     fdb: Rows = field(default_factory=lambda: empty(Table.FDB))
     neighbors: Rows = field(default_factory=lambda: empty(Table.NEIGHBORS))

@@ -251,6 +251,24 @@ def test_a_peer_with_another_mac_is_found_again(switches: Switches) -> None:
     assert first.observe().flaws == {}
 
 
+def test_what_the_kernel_learns_of_a_next_hop_is_told_to_the_switch(switches: Switches) -> None:
+    """A peer that comes up later asks for us: the kernel knows its MAC from then on, and ovs-vswitchd does not."""
+    first = up(switches)[0]
+    first.events()
+    control = switches.running[0].directory / f"ovs-vswitchd.{switches.running[0].switch}.ctl"
+
+    def believed() -> str:
+        first.events()
+        shown = ["ovs-appctl", "-t", str(control), "tnl/neigh/show"]
+        return subprocess.run(shown, check=True, capture_output=True, text=True).stdout
+
+    for mac in ("02:00:00:00:33:77", "02:00:00:00:33:78"):
+        subprocess.run(["ovs-appctl", "-t", str(control), "tnl/neigh/flush"], check=True, capture_output=True)
+        learned = f"ip neighbor replace {switches.world.vteps[1]} lladdr {mac} dev br-phy nud permanent"
+        ip(switches.world.hosts[0], *learned.split())
+        assert eventually(lambda mac=mac: mac in believed())
+
+
 def test_what_local_hosts_say_is_heard(switches: Switches) -> None:
     first = up(switches)[0]
     first.watch([BLUE])

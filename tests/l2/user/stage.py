@@ -5,6 +5,7 @@ a ── [host 1: user] ── eth1 ═══ eth1 ── [host 2: kernel or use
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import socket
 import struct
@@ -58,30 +59,45 @@ def eventually(true: object, seconds: float = 5) -> bool:
     return bool(true())  # type: ignore[operator]
 
 
-def stream(source: str, target: str, address: str, data: bytes) -> str:
-    """Sends `data` over TCP between two namespaces; the SHA-256 of what arrived."""
+def stream(source: str, target: str, address: str, data: bytes, port: int = 5001, patience: float = 20) -> str:
+    """Sends `data` over TCP between two namespaces; the SHA-256 of what arrived.
+
+    Raises OSError, the receiver's first; TimeoutError if nothing moves for `patience` seconds.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     found = hashlib.sha256()
+    failed: list[OSError] = []
     with socket_in(target, family, socket.SOCK_STREAM) as server, socket_in(source, family, socket.SOCK_STREAM) as out:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind((address, 5001))
+        server.bind((address, port))
         server.listen(1)
-        server.settimeout(20)
-        out.settimeout(20)
+        server.settimeout(patience)
+        out.settimeout(patience)
 
         def take() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.settimeout(20)
-                while part := connection.recv(1 << 16):
-                    found.update(part)
+            try:
+                connection, _ = server.accept()
+                with connection:
+                    connection.settimeout(patience)
+                    while part := connection.recv(1 << 16):
+                        found.update(part)
+            except OSError as error:
+                failed.append(error)
 
         taker = threading.Thread(target=take, daemon=True)
         taker.start()
-        out.connect((address, 5001))
-        out.sendall(data)
-        out.shutdown(socket.SHUT_WR)
-        taker.join(25)
+        troubled: list[OSError] = []
+        try:
+            out.connect((address, port))
+            out.sendall(data)
+            out.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            troubled.append(error)
+            server.shutdown(socket.SHUT_RDWR)  # nobody else comes: the receiver says EINVAL, if it still waits
+            out.close()
+        taker.join(patience)
+    if first := [error for error in failed if error.errno != errno.EINVAL] + troubled:
+        raise first[0]
     return found.hexdigest()
 
 

@@ -9,6 +9,7 @@ from weft.model.errors import Kind, WeftError
 from weft.model.network import Arp, SegmentKey
 from weft.model.port import Attach, AttachKind
 from weft.plan import tables
+from weft.plan.iptunnel import DropRoutes, DropTunnel, IpTunnel, PutRoutes, PutTunnel
 from weft.plan.operations import DropPort, DropRows, DropSegment, PutPort, PutRows, PutSegment
 from weft.plan.port import LocalPort
 from weft.plan.segment import Segment
@@ -39,6 +40,26 @@ def test_every_operation() -> None:
     rows = back.steps[4]
     assert isinstance(rows, control.SetRows)
     assert rows.rows.rows().tolist() == ROWS.tolist()
+
+
+def test_every_operation_of_an_ip_tunnel() -> None:
+    tunnel = IpTunnel("flannel0", "10.2.5.0/32", "10.2.0.0/16", "192.168.136.5", 8285, 1472)
+    routes = tables.routes([("10.2.14.0/24", "192.168.136.14")])
+    operations = [
+        PutTunnel(tunnel, ("mtu",)),
+        PutRoutes("flannel0", routes),
+        DropRoutes("flannel0", routes),
+        DropTunnel("flannel0"),
+    ]
+    steps = tuple(control.tunnel_step(each) for each in operations)
+    back = control.unpack_request(control.pack(control.Apply(steps))[4:])
+    assert back == control.Apply(steps)
+    rows = control.WireRows(Table.ROUTES, routes.tobytes())
+    state = control.State((), (control.HeldTunnel(tunnel, rows, ("flannel0 is down",)),))
+    held = control.unpack_answer(control.pack(state)[4:])
+    assert held == state
+    assert isinstance(held, control.State)
+    assert held.tunnels[0].routes.rows().tolist() == routes.tolist()
 
 
 def test_answers() -> None:

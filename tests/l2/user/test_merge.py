@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.l2.user.frames import tcp
 from tests.l2.user.test_split import datagrams
 from weft.l2.user import vnet
-from weft.l2.user.merge import Train, layout, merged, train
+from weft.l2.user.merge import Train, layout, merged, searched, train
 from weft.l2.user.split import finish
+from weft.l2.user.whole import whole
 from weft.wire.checksum import checksum
 from weft.wire.packet import dissect
 from weft.wire.verify import wrong_checksums
@@ -69,6 +70,35 @@ def test_damage_stays_visible(data: st.DataObject) -> None:
     found = read([bytes(part) for part in parts])
     alone = any(run.end - run.first == 1 and run.first == index for run in found.runs)
     assert alone or any(wrong_checksums(dissect(frame)) for _, frame in frames(found))
+
+
+@given(st.data())
+def test_the_quick_look_and_the_search_agree(data: st.DataObject) -> None:
+    version, options = data.draw(st.sampled_from([4, 6])), data.draw(st.sampled_from([b"", bytes(12)]))
+    flags, mss = data.draw(st.sampled_from([0x10, 0x18, 0x11])), data.draw(st.sampled_from([99, 100, 1398]))
+    payload = bytes(range(256)) * data.draw(st.integers(2, 10))
+    frame = tcp(payload, version=version, flags=flags, options=options, sequence=data.draw(st.integers(0, 2**32 - 1)))
+    parts = [bytearray(part) for part in datagrams(frame, mss)]
+    for _ in range(data.draw(st.integers(0, 2))):
+        index = data.draw(st.integers(0, len(parts) - 1))
+        parts[index][data.draw(st.integers(8, min(len(parts[index]), 100) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    size, shape = len(parts[0]), layout(parts[0])
+    if shape is None or len(parts[-1]) <= shape.payload:
+        return
+    rows = np.frombuffer(b"".join(bytes(part).ljust(size, b"\xee") for part in parts), np.uint8).reshape(-1, size)
+    lengths = np.array([len(part) for part in parts], np.int64)
+    quick, found = train(rows, lengths, shape), searched(rows, lengths, shape)
+    assert quick.runs == found.runs
+    assert quick.payloads.tolist() == found.payloads.tolist()
+
+
+def test_an_ordinary_train_is_seen_at_a_glance() -> None:
+    for version in (4, 6):
+        parts = datagrams(tcp(bytes(5000), version=version, flags=0x18), 1398)
+        size, shape = len(parts[0]), layout(parts[0])
+        assert shape is not None
+        rows = np.frombuffer(b"".join(part.ljust(size, b"\0") for part in parts), np.uint8).reshape(-1, size)
+        assert whole(rows, np.array([len(part) for part in parts], np.int64), shape) is not None
 
 
 def test_flows_and_gaps_end_a_run() -> None:

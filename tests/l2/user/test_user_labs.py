@@ -1,4 +1,4 @@
-"""The labs of scenarios 1 to 3, with the user datapath on every host, and with both datapaths in one network.
+"""The labs of scenarios 1 to 3, with the user datapath on all hosts, and with both datapaths in one network; those with
 
 Their mutations reach for the kernel's own devices, and are for the kernel datapath to notice.
 """

@@ -9,15 +9,12 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
-from tests.l2.user.frames import udp
-from tests.l2.user.stage import churned, eventually, raw, resident, sha256, stage, stream, user
+from tests.l2.user.stage import eventually, sha256, stage, stream, user
 from weft.l2.user.datapath import UserDatapath
 from weft.model.network import Arp
 from weft.model.port import Attach, AttachKind
@@ -142,8 +139,8 @@ def test_a_forwarder_ends_with_its_host(underlay: Underlay) -> None:
         pid = mine.pid
         assert pid is not None
         namespace.delete(underlay.hosts[0])
-        assert mine._started is not None
-        assert mine._started.wait(10) == 0
+        assert mine._client.started is not None
+        assert mine._client.started.wait(10) == 0
 
 
 def test_an_interface_is_read_and_released(underlay: Underlay) -> None:
@@ -237,48 +234,3 @@ def test_without_tap_devices_a_veth_pair_serves(underlay: Underlay) -> None:
         agent.stdout.close()  # type: ignore[union-attr]
         mine.stop()
         mine.close()
-
-
-def test_soak(underlay: Underlay) -> None:
-    """Checksummed transfers under a churn of MACs and restarts of the peer: no wrong byte, no crash, no leak."""
-    with stage(underlay, LEARNING, "uu") as (mine, other):
-        assert isinstance(mine, UserDatapath)
-        a, b = f"{underlay.prefix}a", f"{underlay.prefix}b"
-        stopping = threading.Event()
-
-        def churn() -> None:
-            number = 0
-            frame = udp(b"churn", src=MACS[0], dst="ff:ff:ff:ff:ff:ff")
-            while not stopping.is_set():
-                for _ in range(50):
-                    number += 1
-                    raw(a, "eth0", churned(frame, number))
-                time.sleep(0.01)
-
-        data = os.urandom(8 << 20)
-        assert stream(a, b, B4, data) == sha256(data)
-        pid = mine.pid
-        assert pid is not None
-        before = resident(pid)
-        churner = threading.Thread(target=churn, daemon=True)
-        churner.start()
-        try:
-            for turn in range(6):
-                assert stream(a, b, B4, data) == sha256(data)
-                assert stream(b, a, A4, data) == sha256(data)
-                if turn == 3:
-                    assert isinstance(other, UserDatapath)
-                    other.stop()
-                    bring(other, LEARNING.plan(underlay, 1))  # type: ignore[arg-type]
-        finally:
-            stopping.set()
-            churner.join()
-        assert mine.pid == pid
-        frame = udp(b"churn", src=MACS[0], dst="ff:ff:ff:ff:ff:ff")
-        deadline = time.monotonic() + 10
-        number = 1_000_000
-        while len(other.observe().learned[BLUE].fdb) <= 20:  # the restarted one learns anew
-            assert time.monotonic() < deadline
-            number += 1
-            raw(a, "eth0", churned(frame, number))
-        assert resident(pid) - before < 64 << 20

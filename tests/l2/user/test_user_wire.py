@@ -30,6 +30,7 @@ pytestmark = pytest.mark.system
 A4, B4 = (ips[0].split("/")[0] for ips in IPS)
 A6, B6 = (ips[1].split("/")[0] for ips in IPS)
 LEARNING = Overlay(learning=True, arp=Arp.FLOOD)
+IN_GROUP = Overlay(learning=True, arp=Arp.FLOOD, group="239.1.1.1", judged=True)
 DATA = random.Random(7).randbytes(3 << 20)
 
 
@@ -46,7 +47,7 @@ def test_ping_and_tcp_both_ways(underlay: Underlay, kinds: str, six: bool) -> No
             assert stream(b, a, other, DATA) == sha256(DATA)
 
 
-@pytest.mark.parametrize("overlay", [LEARNING, Overlay(learning=True, arp=Arp.FLOOD, group="239.1.1.1")])
+@pytest.mark.parametrize("overlay", [LEARNING, IN_GROUP])
 def test_learning_broadcast_and_multicast(underlay: Underlay, overlay: Overlay) -> None:
     with stage(underlay, overlay) as (mine, _):
         a, b = f"{underlay.prefix}a", f"{underlay.prefix}b"
@@ -129,8 +130,8 @@ def test_congestion_marks_cross(underlay: Underlay) -> None:
     assert (arrived.payload, arrived.ip.tos) == (b"in 2", 3)
 
 
-def test_strangers_and_noise_are_counted_and_without_effect(underlay: Underlay) -> None:
-    overlay = Overlay(learning=True, arp=Arp.FLOOD)
+@pytest.mark.parametrize("overlay", [LEARNING, IN_GROUP], ids=["flood list", "group"])
+def test_strangers_and_noise_are_counted_and_without_effect(underlay: Underlay, overlay: Overlay) -> None:
     ip(underlay.hosts[1], "ip", "address", "add", "192.168.33.77/24", "dev", "eth1")
     with stage(underlay, overlay) as (mine, _), captured(f"{underlay.prefix}a", "eth0") as seen:
         assert reaches(underlay, B4)

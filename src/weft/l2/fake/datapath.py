@@ -10,10 +10,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.lib.recfunctions import repack_fields
 
 import weft
-from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, ToPorts, ToTunnels
+from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, Sought, ToPorts, ToTunnels
 from weft.l2.fake.faults import Faults
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
@@ -35,7 +34,7 @@ from weft.plan.operations import (
 from weft.plan.port import LocalPort
 from weft.plan.router import Router, RouterDevice
 from weft.plan.segment import Segment
-from weft.plan.tables import KEY, Rows, Table, Tables, empty, normalized
+from weft.plan.tables import Rows, Table, Tables, empty, keys, normalized
 
 
 class FakeDatapath:
@@ -56,7 +55,7 @@ class FakeDatapath:
         self.learned: dict[SegmentKey, Tables] = {}
         self.log: list[Operation] = []
         self.injected: list[tuple[SegmentKey, bytes, ToPorts | ToTunnels]] = []
-        self.punted: list[Punted | Heard] = []
+        self.punted: list[Punted | Heard | Sought] = []
         self.watched: frozenset[SegmentKey] = frozenset()
         self.observations = 0
         self.closed = False
@@ -182,7 +181,7 @@ class FakeDatapath:
         if half:
             put, drop = put[: len(put) // 2], drop[: len(drop) // 2]
         rows = normalized(table, np.concatenate((there[table], put)))
-        gone = np.isin(_keys(table, rows), _keys(table, drop))
+        gone = np.isin(keys(table, rows), keys(table, drop))
         left = replace(there, **{table.value: rows[~gone]})
         if isinstance(key, RouterDevice):
             self.router_tables[key] = left
@@ -206,12 +205,12 @@ class FakeDatapath:
     def watch(self, segments: Collection[SegmentKey]) -> None:
         self.watched = frozenset(segments)
 
-    def hear(self, punted: Punted | Heard) -> None:
+    def hear(self, punted: Punted | Heard | Sought) -> None:
         """A local host spoke; nobody listens where nobody asked."""
         if punted.segment in self.watched:
             self.punted.append(punted)
 
-    def punt(self) -> Sequence[Punted | Heard]:
+    def punt(self) -> Sequence[Punted | Heard | Sought]:
         found, self.punted = self.punted, []
         return found
 
@@ -231,8 +230,3 @@ class FakeDatapath:
 
     def close(self) -> None:
         self.closed = True
-
-
-def _keys(table: Table, rows: Rows) -> Rows:
-    """The key columns alone, packed, so that whole keys compare as one value."""
-    return repack_fields(rows[list(KEY[table])]).view(f"V{8 * len(KEY[table])}")

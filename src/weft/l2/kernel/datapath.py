@@ -43,6 +43,8 @@ class KernelDatapath:
     namespace that a port names to the namespace's name on this machine (labs rename them).
     """
 
+    relays = True  # it can punt what tunnels bring (weft.agent.layers)
+
     def __init__(
         self, cluster: str = "default", namespace: str | None = None, ports: Callable[[str], str] = _same
     ) -> None:
@@ -80,7 +82,7 @@ class KernelDatapath:
         rows = self._host.bulk.dump_fdb()
         static, learned = tables.read(self._host, segments, indexes, rows)
         self._ours = _ours(self._host, segments, ports.values(), {link.name: link for link in snapshot.links})
-        self._local = _local(self._host, ports.values(), indexes)
+        self._local = _local(self._host, segments, ports.values(), indexes)
         if "_events" in self.__dict__:
             self._events.learn(self._ours)
         if "_punt" in self.__dict__:
@@ -179,7 +181,8 @@ class KernelDatapath:
         return link.mac
 
     def inject(self, segment: SegmentKey, frame: bytes, to: ToPorts | ToTunnels) -> None:
-        frames.inject(self._host, segment, frame, to)
+        local = {each.port: each.name for each in self._local.values() if each.segment == segment and each.port}
+        frames.inject(self._host, segment, frame, to, local)
 
     def counters(self) -> Counters:
         """In: from the port or from tunnels into the segment. Drops: by the devices, and ARP and ND by nftables."""
@@ -228,11 +231,15 @@ def _ours(
     return Ours(devices, tunnels, frozenset(key for key, segment in segments.items() if segment.learning))
 
 
-def _local(host: Host, ports: Iterable[LocalPort], indexes: dict[str, int]) -> dict[int, LocalDevice]:
+def _local(
+    host: Host, segments: Mapping[SegmentKey, Segment], ports: Iterable[LocalPort], indexes: dict[str, int]
+) -> dict[int, LocalDevice]:
     """Devices of local ports by index; a host port has none of its own. Routers (ROUTER/NETWORK) are no hosts."""
-    devices = (
-        LocalDevice(port.device(host, local), local.segment, local.name)
+    relayed = {key for key, segment in segments.items() if segment.relayed}
+    devices = [
+        LocalDevice(port.device(host, local), local.segment, local.name, local.segment in relayed)
         for local in ports
-        if local.attach.kind is not AttachKind.HOST and "/" not in local.name
-    )
+        if local.attach.kind is not AttachKind.HOST and ("/" not in local.name or local.segment in relayed)
+    ]
+    devices += [LocalDevice(vxlan(key), key, "", relay=True) for key in relayed]
     return {indexes[device.name]: device for device in devices if device.name in indexes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Mapping
 
 from weft.l2 import names
 from weft.l2.datapath import ToPorts, ToTunnels
@@ -10,13 +10,13 @@ from weft.l2.kernel.host import Host
 from weft.l2.names import DeviceKind
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
-from weft.netlink.namespace import socket_in
 
 
-def inject(host: Host, segment: SegmentKey, frame: bytes, to: ToPorts | ToTunnels) -> None:
+def inject(host: Host, segment: SegmentKey, frame: bytes, to: ToPorts | ToTunnels, local: Mapping[str, str]) -> None:
     """`frame`: from the destination MAC on, without checksum. Raises WeftError.
 
     The host's own stack cannot be reached this way: a host port is left out, and refused if it is the one named.
+    `local`: devices of the segment's ports as observed, by port; where it names none they are looked for.
     """
     if isinstance(to, ToTunnels):
         if to.vtep is not None:
@@ -24,12 +24,11 @@ def inject(host: Host, segment: SegmentKey, frame: bytes, to: ToPorts | ToTunnel
             raise WeftError(Kind.UNSUPPORTED, what, where=names.vxlan(segment), remedy="send it to every VTEP")
         devices = [names.vxlan(segment)]
     else:
-        devices = _ports(host, segment, to.port)
+        known = [name for port, name in local.items() if to.port == port or (to.port is None and "/" not in port)]
+        devices = known or _ports(host, segment, to.port)
     for device in devices:
         try:
-            with socket_in(host.namespace, socket.AF_PACKET, socket.SOCK_RAW) as out:
-                out.bind((device, 0))
-                out.send(frame)
+            host.raw.sendto(frame, (device, 0))
         except OSError as error:
             what = f"cannot send a frame: {(error.strerror or '').lower()}"
             raise WeftError(Kind.FAILED, what, where=device) from error
@@ -42,7 +41,7 @@ def _ports(host: Host, segment: SegmentKey, port: str | None) -> list[str]:
     found: list[str] = []
     for link in host.links.dump(master=bridge.index):
         alias = host.alias(link)
-        if alias and alias.kind is DeviceKind.PORT and port in (None, alias.name):
+        if alias and alias.kind is DeviceKind.PORT and (alias.name == port or (port is None and "/" not in alias.name)):
             found.append(link.name)
     if port is not None and not found:
         raise WeftError(Kind.UNSUPPORTED, "no device of the segment leads to this port", where=f"port {port}")

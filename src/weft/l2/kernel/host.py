@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from weft.l2.names import Alias, lawful, parse_alias
+from weft.l2.names import Alias, lawful, parse_alias, renamed
 from weft.model.errors import Kind, WeftError
 from weft.netlink import sysctl
 from weft.netlink.addresses import Addresses
 from weft.netlink.bulk import Bulk
 from weft.netlink.channel import Channel
 from weft.netlink.links import Link, Links
+from weft.netlink.namespace import socket_in
 from weft.netlink.nft import Suppression, SuppressTable
 from weft.netlink.nft_gateway import GatewayTable
+from weft.netlink.nft_relay import RelayTable
 
 
 class Host:
     """`namespace` None: the process's own. `ports` maps a port's namespace as declared to its name on this machine.
 
-    `declared`: addresses that ports were put with, where an alias has no room for them.
+    `declared`: addresses that ports were put with, where an alias has no room for them. `strays`: devices of ours that
+    somebody has renamed, by the name they had, as last observed.
     """
 
     def __init__(self, cluster: str, namespace: str | None, ports: Callable[[str], str]) -> None:
@@ -30,6 +34,7 @@ class Host:
         self.namespace = namespace
         self.ports = ports
         self.declared: dict[str, tuple[str, ...]] = {}
+        self.strays: dict[str, list[Link]] = {}
         self._doomed: list[tuple[Link, Callable[[], None] | None]] | None = None
 
     @cached_property
@@ -95,8 +100,34 @@ class Host:
                 raise
             return {}
 
+    @cached_property
+    def relays(self) -> RelayTable:
+        return RelayTable(f"{self.table}-relay", self.namespace)
+
+    def keep_in(self, device: str, relayed: bool) -> None:
+        """ARP out of the device reaches the relay alone, or goes its way, as always on a kernel without nftables."""
+        try:
+            self.relays.put(device, relayed)
+        except WeftError as error:
+            if error.kind is not Kind.UNSUPPORTED or relayed:
+                raise
+
+    def kept_in(self) -> frozenset[str]:
+        """The devices whose ARP reaches the relay alone; none on a kernel without nftables."""
+        try:
+            return self.relays.observe()
+        except WeftError as error:
+            if error.kind is not Kind.UNSUPPORTED:
+                raise
+            return frozenset()
+
+    @cached_property
+    def raw(self) -> socket.socket:
+        """For frames out of any device; none come in."""
+        return socket_in(self.namespace, socket.AF_PACKET, socket.SOCK_RAW)
+
     def close(self) -> None:
-        for name in ("channel", "bulk", "suppression", "gateways"):
+        for name in ("channel", "bulk", "suppression", "gateways", "relays", "raw"):
             if opened := self.__dict__.pop(name, None):
                 opened.close()
         for name in ("links", "addresses"):
@@ -106,6 +137,12 @@ class Host:
         """What the link is to us, None if it is not ours."""
         alias = parse_alias(link.alias, self.cluster)
         return alias if alias and lawful(link.name, alias) else None
+
+    def renamed(self, link: Link) -> tuple[Alias, str] | None:
+        """What a link of ours is that somebody has renamed, and its name by law; None if it is not provably ours."""
+        alias = parse_alias(link.alias, self.cluster)
+        name = renamed(link.name, link.index, alias) if alias else None
+        return (alias, name) if alias and name else None
 
     def delete(self, link: Link, after: Callable[[], None] | None = None) -> None:
         """Deletes a link of ours, at once or, inside `together`, with others; `after` is done when it is gone."""
@@ -155,16 +192,17 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One reading of the host; `suppression` and `gateways` as of nftables."""
+    """One reading of the host; `suppression`, `gateways` and `relayed` as of nftables."""
 
     links: list[Link]
     addresses: dict[int, tuple[str, ...]]
     suppression: Suppression
     gateways: dict[str, tuple[str, ...]]
+    relayed: frozenset[str] = frozenset()
 
     @staticmethod
     def of(host: Host) -> Snapshot:
-        return Snapshot(host.links.dump(), host.addresses.dump(), host.suppressed(), host.kept_off())
+        return Snapshot(host.links.dump(), host.addresses.dump(), host.suppressed(), host.kept_off(), host.kept_in())
 
 
 def unquiet(link: Link) -> list[str]:

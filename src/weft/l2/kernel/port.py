@@ -84,9 +84,10 @@ def _remove(host: Host, link: Link) -> None:
     if alias is None:
         return
     if link.kind == "bridge" and alias.kind is DeviceKind.NETWORK:
+        made = names.mark(link.name, link.index)
         with tables.neighbors_kept(host, link.index):
             host.addresses.make(link, (), host.addresses.of(link))
-            host.links.change(link, Change(mac=names.random_mac(), alias=str(replace(alias, details={}))))
+            host.links.change(link, Change(mac=names.random_mac(), alias=str(replace(alias, details=made))))
     elif alias.details.get("attach") == AttachKind.INTERFACE:
         host.links.change(link, Change(master=0))
         host.links.change(link, Change(alias=alias.details.get("was", "")))
@@ -122,7 +123,8 @@ def _enslave(host: Host, link: Link, bridge: Link, port: LocalPort, stated: Chan
 def _put_host(host: Host, port: LocalPort, bridge: Link) -> None:
     alias = host.alias(bridge)
     network = alias.name if alias else port.name
-    details = {"port": port.name, "interface": port.attach.interface, "ips": ",".join(port.addresses)}
+    details = names.mark(bridge.name, bridge.index) | {"port": port.name, "interface": port.attach.interface}
+    details |= {"ips": ",".join(port.addresses)}
     stated = Change(
         mac=port.mac if bridge.mac != port.mac else None,
         mtu=port.mtu,

@@ -112,7 +112,7 @@ def _namespace(host: Host, link: Link, port: LocalPort, insides: Insides) -> Fou
     if not peer.up:
         flaws.append(f"{peer.name} is down")
     if link.mtu != peer.mtu:
-        flaws.append(f"{link.name} has mtu {link.mtu}")
+        flaws.append(f"{link.name} has mtu {link.mtu}, not {peer.mtu}")
     if (loopback := inside.links.get("lo")) and not loopback.up:
         flaws.append("lo is down")
     addresses = ordered(inside.addresses.get(peer.index, ()), port.addresses)

@@ -25,12 +25,13 @@ import numpy as np
 
 from weft.l2.datapath import Heard, Punted
 from weft.l2.kernel.host import Host
-from weft.l2.kernel.punt_filter import ARP_AND_ND, BRIDGE_ROWS, attach
+from weft.l2.kernel.punt_filter import ARP_AND_ND, BRIDGE_ROWS
 from weft.model.address import int_to_mac
 from weft.model.network import SegmentKey
 from weft.netlink import message as m
 from weft.netlink import neighbor as n
 from weft.netlink.channel import Channel
+from weft.netlink.filter import attach
 from weft.netlink.namespace import socket_in
 from weft.plan.tables import FDB, Rows
 
@@ -44,11 +45,13 @@ _NDMSG = struct.Struct("=BxxxiHB")
 
 
 class LocalDevice(NamedTuple):
-    """The device of a local port."""
+    """The device of a local port; in a segment that is relayed (`relay`) also of a router's, and the tunnel's
+    (`port` ""). Only frames are punted there, no MACs."""
 
     name: str
     segment: SegmentKey
     port: str
+    relay: bool = False
 
 
 class Punt:
@@ -61,6 +64,7 @@ class Punt:
         self._rows: Channel | None = None
         self._watched: frozenset[SegmentKey] = frozenset()
         self._ports: dict[int, LocalDevice] = {}
+        self._tunnels: dict[str, int] = {}
         self._by_name: dict[str, LocalDevice] = {}
         self._waiting: dict[Heard, None] = {}
         self.dropped = 0
@@ -74,7 +78,8 @@ class Punt:
 
     def learn(self, ports: Mapping[int, LocalDevice], rows: Rows) -> None:
         """The local ports as observed, and all FDB rows there are (dtype weft.netlink.neighbor.ROW)."""
-        self._ports = dict(ports)
+        self._ports = {index: device for index, device in ports.items() if not device.relay}
+        self._tunnels = {device.name: index for index, device in ports.items() if not device.port}
         self._by_name = {device.name: device for device in ports.values()}
         if self._watched:
             self._present(rows)
@@ -135,7 +140,8 @@ class Punt:
             device = self._by_name.get(name)
             # What came before the filter was there is told by its first octets.
             if device and device.segment in self._watched and frame[12:14] in (b"\x08\x06", b"\x86\xdd"):
-                yield Punted(device.segment, frame, port=device.port)
+                vtep = None if device.port else self._host.bulk.vtep(self._tunnels[name], frame[6:12])
+                yield Punted(device.segment, frame, port=device.port or None, vtep=vtep)
 
     # MACs
 

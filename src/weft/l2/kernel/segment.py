@@ -3,8 +3,10 @@
 The bridge neither speaks (STP off, no forward delay, no multicast snooping) nor owns an address, unless a host port
 gives it one. The vxlan device is a port of it, with
     learning       off in control-plane networks, on the device and on the bridge port
-    unicast flood  off where ARP is suppressed: an unknown unicast frame never enters a tunnel
+    unicast flood  off where ARP is suppressed and nothing is learned: an unknown unicast frame enters no tunnel
     neigh_suppress on where ARP is suppressed; nftables drops what ARP and ND would still leave (weft.netlink.nft)
+In a segment that is relayed (`proxy` and learning) it also drops the ARP that arrives (weft.netlink.nft_relay): the
+relay alone sees it.
 Outer TTL is 64 for unicast and for groups (the kernel's own for groups is 1, which no router would forward).
 drivers/net/vxlan/vxlan_core.c, net/bridge/.
 """
@@ -35,6 +37,8 @@ _IGMP_STEP = 4096
 
 def put(host: Host, segment: Segment, rebuild: bool) -> None:
     """Makes both devices as stated, whatever was there; `rebuild` empties all tables. Raises WeftError."""
+    for name, kind in _devices(segment.key):
+        _name_back(host, name, kind)
     bridge = _put_bridge(host, segment)
     if rebuild:
         tables.empty_neighbors(host, bridge.index)
@@ -44,18 +48,42 @@ def put(host: Host, segment: Segment, rebuild: bool) -> None:
 def drop(host: Host, segment: Segment) -> None:
     """Removes both devices and all that they hold; foreign devices in the bridge are released by the kernel."""
     tunnel = names.vxlan(segment.key)
-    for name, kind in ((tunnel, "vxlan"), (names.bridge(segment.key), "bridge")):
+    for name, kind in _devices(segment.key):
+        after = partial(host.unsuppress, tunnel) if name == tunnel else None
+        for stray in host.strays.get(name, ()):
+            host.delete(stray, after)
         link = host.links.get(name)
         if link is not None and link.kind == kind and host.alias(link):
-            host.delete(link, partial(host.unsuppress, tunnel) if name == tunnel else None)
+            host.delete(link, after)
     host.keep_off(tunnel, ())
+    host.keep_in(tunnel, False)
+
+
+def _devices(key: SegmentKey) -> tuple[tuple[str, str], ...]:
+    return (names.vxlan(key), "vxlan"), (names.bridge(key), "bridge")
+
+
+def _name_back(host: Host, name: str, kind: str) -> None:
+    """A device of ours that somebody has renamed gets its name again; one that was replaced meanwhile goes."""
+    for link in host.strays.pop(name, ()):
+        if host.own(name, kind):
+            host.links.delete(link)
+            continue
+        try:
+            host.links.change(link, Change(name=name))
+        except WeftError as error:
+            if getattr(error.__cause__, "errno", None) != errno.EBUSY:
+                raise
+            host.links.change(link, Change(up=False))  # kernels before 6.2 rename nothing that is up
+            host.links.change(link, Change(name=name))
 
 
 def _put_bridge(host: Host, segment: Segment) -> Link:
     name = names.bridge(segment.key)
     link = host.own(name, "bridge")
     old = host.alias(link) if link else None
-    alias = Alias(host.cluster, DeviceKind.NETWORK, segment.network, old.details if old else {})
+    made = names.mark(name, link.index) if link else {}
+    alias = Alias(host.cluster, DeviceKind.NETWORK, segment.network, made | (old.details if old else {}))
     info = (
         m.u32(Bridge.FORWARD_DELAY, 0)
         + m.u32(Bridge.AGEING_TIME, segment.age * _SECOND)
@@ -65,7 +93,9 @@ def _put_bridge(host: Host, segment: Segment) -> Link:
     stated = Change(kind="bridge", info=info, mtu=segment.mtu, alias=str(alias), quiet=True)
     if link is None:
         link = host.links.create(replace(stated, name=name, mac=names.random_mac(), mtu=None))
-        host.links.change(link, Change(mtu=segment.mtu))  # stated once it exists, it stays whatever its ports have
+        alias = replace(alias, details=names.mark(name, link.index))
+        # An MTU that is stated once it exists stays whatever its ports have.
+        host.links.change(link, Change(mtu=segment.mtu, alias=str(alias)))
     else:
         host.links.change(link, Change(kind="bridge", info=m.u32(Bridge.STP_STATE, 0)))  # it forbids a delay of 0
         host.links.change(link, stated)
@@ -80,10 +110,10 @@ def _put_bridge(host: Host, segment: Segment) -> Link:
 def _put_vxlan(host: Host, segment: Segment, bridge: Link, rebuild: bool) -> None:
     name = names.vxlan(segment.key)
     details = {"anycast": ",".join(segment.anycast)} if segment.anycast else {}
-    alias = str(Alias(host.cluster, DeviceKind.TUNNEL, segment.network, details))
+    alias = Alias(host.cluster, DeviceKind.TUNNEL, segment.network, details)
     fixed = _fixed(host, segment)
     changing = m.u8(Vxlan.TTL, _TTL) + m.u8(Vxlan.LEARNING, segment.learning) + m.u32(Vxlan.AGEING, segment.age)
-    stated = Change(kind="vxlan", info=changing, mtu=segment.mtu, alias=alias, quiet=True)
+    stated = Change(kind="vxlan", info=changing, mtu=segment.mtu, alias=str(alias), quiet=True)
     link = host.own(name, "vxlan")
     if link and (rebuild or _differs(link, fixed, segment)):
         host.links.delete(link)
@@ -95,11 +125,13 @@ def _put_vxlan(host: Host, segment: Segment, bridge: Link, rebuild: bool) -> Non
         host.links.change(link, replace(stated, kind=None, info=b""))
         if link.info_int(Vxlan.LEARNING) and not segment.learning:
             tables.forget(host, link.index)
+    host.links.change(link, Change(alias=str(replace(alias, details=details | names.mark(name, link.index)))))
     if segment.arp is Arp.FLOOD:
         host.unsuppress(name)
     else:
         host.suppression.add(name)
     host.keep_off(name, segment.anycast)
+    host.keep_in(name, segment.relayed)
     host.quiet(name)
     if link.master != bridge.index:  # down first: no frame passes before the port's flags are right
         host.links.change(link, Change(up=False))
@@ -162,7 +194,7 @@ def _port_flags(learning: bool, arp: Arp) -> dict[int, int]:
     return {
         BridgePort.MODE: 0,
         BridgePort.LEARNING: int(learning),
-        BridgePort.UNICAST_FLOOD: int(not suppress),
+        BridgePort.UNICAST_FLOOD: int(learning or not suppress),
         BridgePort.MCAST_FLOOD: 1,
         BridgePort.BCAST_FLOOD: 1,
         BridgePort.NEIGH_SUPPRESS: int(arp is Arp.SUPPRESS),
@@ -186,10 +218,20 @@ def read(host: Host, snapshot: Snapshot) -> tuple[dict[SegmentKey, Segment], dic
     """Our segments with their flaws. One without vxlan device has no VTEP, so that a diff builds it anew."""
     bridges: dict[SegmentKey, tuple[Link, Alias]] = {}
     tunnels: dict[SegmentKey, tuple[Link, Alias]] = {}
-    for link in snapshot.links:
-        alias, key = host.alias(link), names.key_of(link.name)
+    host.strays = {}
+    wrong: dict[SegmentKey, list[str]] = {}
+    for link in sorted(snapshot.links, key=lambda link: host.alias(link) is None):  # those by law come first
+        alias, name = host.alias(link), link.name
+        if alias is None and (stray := host.renamed(link)):
+            alias, name = stray
+            host.strays.setdefault(name, []).append(link)
+        key = names.key_of(name)
         if alias is None or key is None:
             continue
+        if name != link.name:
+            wrong.setdefault(key, []).append(f"{name} is called {link.name}")
+            if key in (bridges if alias.kind is DeviceKind.NETWORK else tunnels):
+                continue
         if alias.kind is DeviceKind.NETWORK and link.kind == "bridge":
             bridges[key] = link, alias
         elif alias.kind is DeviceKind.TUNNEL and link.kind == "vxlan":
@@ -200,7 +242,7 @@ def read(host: Host, snapshot: Snapshot) -> tuple[dict[SegmentKey, Segment], dic
         bridge, tunnel = bridges.get(key), tunnels.get(key)
         link, alias = bridge or tunnels[key]
         segments[key] = _segment(key, alias.name, link, tunnel)
-        found = _bridge_flaws(key, snapshot, bridge, segments[key])
+        found = wrong.get(key, []) + _bridge_flaws(key, snapshot, bridge, segments[key])
         found += _tunnel_flaws(key, snapshot, bridge[0] if bridge else None, tunnel, segments[key])
         if found:
             flaws[key] = tuple(found)
@@ -250,7 +292,9 @@ def _bridge_flaws(key: SegmentKey, snapshot: Snapshot, found: tuple[Link, Alias]
     if not bridge.up:
         flaws.append(f"{bridge.name} is down")
     if bridge.info_int(Bridge.AGEING_TIME) != segment.age * _SECOND:
-        flaws.append(f"{bridge.name} forgets after {bridge.info_int(Bridge.AGEING_TIME) // _SECOND} s")
+        flaws.append(
+            f"{bridge.name} forgets after {bridge.info_int(Bridge.AGEING_TIME) // _SECOND} s, not {segment.age} s"
+        )
     if bridge.info_int(Bridge.STP_STATE) or bridge.info_int(Bridge.FORWARD_DELAY):
         flaws.append(f"{bridge.name} runs STP or delays forwarding")
     if bridge.info_int(Bridge.MCAST_SNOOPING):
@@ -270,9 +314,9 @@ def _tunnel_flaws(
     if not tunnel.up:
         flaws.append(f"{tunnel.name} is down")
     if tunnel.mtu != segment.mtu:
-        flaws.append(f"{tunnel.name} has mtu {tunnel.mtu}")
+        flaws.append(f"{tunnel.name} has mtu {tunnel.mtu}, not {segment.mtu}")
     if tunnel.info_int(Vxlan.TTL) != _TTL:
-        flaws.append(f"{tunnel.name} sends with TTL {tunnel.info_int(Vxlan.TTL)}")
+        flaws.append(f"{tunnel.name} sends with TTL {tunnel.info_int(Vxlan.TTL)}, not {_TTL}")
     if alias.name != segment.network:
         flaws.append(f"{tunnel.name} says it belongs to {alias.name}")
     if bridge is not None:
@@ -290,4 +334,6 @@ def _tunnel_flaws(
         flaws.append(f"nft drops ARP and ND that leave by {tunnel.name}")
     if snapshot.gateways.get(tunnel.name, ()) != segment.anycast:
         flaws.append(f"nft does not keep anycast gateways off {tunnel.name}")
+    if (tunnel.name in snapshot.relayed) is not segment.relayed:
+        flaws.append(f"nft {'lets' if segment.relayed else 'does not let'} ARP out of {tunnel.name} reach gateways")
     return flaws

@@ -17,6 +17,7 @@ from weft.l2.kernel.punt import LocalDevice
 from weft.l2.ovs import facts, flows, frames, port, segment, show, tables, tunnel, underlay
 from weft.l2.ovs.events import Events
 from weft.l2.ovs.flows import Flow, Held, Ports
+from weft.l2.ovs.next_hops import NextHops
 from weft.l2.ovs.ovsdb import Bridge
 from weft.l2.ovs.punt import Punt
 from weft.l2.ovs.switch import INTEGRATION, RUNDIR, TUNNELS, UNDERLAY, Snapshot, Switch
@@ -60,12 +61,13 @@ class OvsDatapath:
         self._forget: set[int] = set()  # tags whose learned flows are to go
         self._seen = False
         self._unresolved = False  # whether next hops have to be asked for
+        self._next_hops = NextHops(self._switch)
         self._rundir = rundir
         self._ours: tuple[dict[int, SegmentKey], int] = ({}, 0)  # as Events.learn takes it
 
     @cached_property
     def _events(self) -> Events:
-        made = Events(self._rundir, self._switch.host)
+        made = Events(self._rundir, self._switch.host, self._next_hops)
         made.learn(*self._ours)
         return made
 
@@ -105,6 +107,7 @@ class OvsDatapath:
         self._punt.learn(*self._local_devices(snapshot))
         self._seen = True
         needed = tables.remotes(self._held.values())
+        self._next_hops.know([vtep for _, vtep in needed])
         used = Ports(numbers.patch, {remote: numbers.tunnels[remote] for remote in needed if remote in numbers.tunnels})
         target = tables.wanted(self._held.values(), used, self._switch.cluster)
         flaws: dict[SegmentKey | str | RouterDevice, tuple[str, ...]] = dict(port_flaws.items())
@@ -303,7 +306,7 @@ class OvsDatapath:
         self._flows, self._forget = target, set()
         if changes or self._unresolved:
             self._unresolved = False
-            underlay.resolve(self._switch, [vtep for _, vtep in needed])
+            self._next_hops.want([vtep for _, vtep in needed])
         if gone := [remote for remote in found if remote not in needed]:
             tables.forget_tunnels(self._switch, [numbers[remote] for remote in gone if remote in numbers])
             self._switch.db.commit(*tunnel.drop(bridge, [found[remote] for remote in gone]))
@@ -371,6 +374,7 @@ class OvsDatapath:
         for name in ("_events", "_punt"):
             if opened := self.__dict__.pop(name, None):
                 opened.close()
+        self._next_hops.close()
         self._switch.close()
 
 

@@ -1,7 +1,8 @@
 """Someone touched ours: heard from the database (RFC 7047, monitor), from br-tun (flow monitor) and from the kernel.
 
 A restarted ovs-vswitchd has no flows and bare internal ports. Its connection to us breaks with it, and is tried again
-every tenth of a second; once it stands, everything is to be observed anew.
+every tenth of a second; once it stands, everything is to be observed anew. What the kernel learns of next hops is no
+event: it is told to ovs-vswitchd here and now (weft.l2.ovs.next_hops).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from weft.l2.kernel.events import HERE, Ours
 from weft.l2.kernel.events import Events as KernelEvents
 from weft.l2.kernel.host import Host
 from weft.l2.ovs.flows import OWNER_MASK, owner
+from weft.l2.ovs.next_hops import NextHops
 from weft.l2.ovs.openflow import FlowMonitor
 from weft.l2.ovs.ovsdb import Ovsdb
 from weft.l2.ovs.switch import TUNNELS
@@ -28,8 +30,9 @@ _AGAIN = 0.1  # seconds between two attempts to connect
 class Events:
     """`learn` is told what is ours by whoever observes."""
 
-    def __init__(self, rundir: Path, host: Host) -> None:
+    def __init__(self, rundir: Path, host: Host, next_hops: NextHops) -> None:
         self._rundir = rundir
+        self._next_hops = next_hops
         self._owner = owner(host.cluster)
         self._kernel = KernelEvents(host.cluster, host.namespace, host.bulk.port, host.table)
         self._poll = select.epoll()
@@ -38,6 +41,8 @@ class Events:
         self._flows: FlowMonitor | None = None
         self._poll.register(self._kernel.fileno(), select.EPOLLIN)
         self._poll.register(self._timer.fileno(), select.EPOLLIN)
+        if (news := next_hops.listen()) is not None:
+            self._poll.register(news, select.EPOLLIN)
         self._connect()
 
     def fileno(self) -> int:
@@ -57,7 +62,9 @@ class Events:
     def read(self) -> list[Event]:
         """What has come since the last call, each thing once; never blocks."""
         found = dict.fromkeys(self._kernel.read())
+        self._next_hops.read()
         if self._timer.expired() and self._connect():
+            self._next_hops.tell()
             found[Event("Open vSwitch answers again")] = None
         if self._database is not None:
             changed = self._database.changed()

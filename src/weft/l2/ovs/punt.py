@@ -14,11 +14,12 @@ from collections.abc import Collection, Iterator, Mapping
 
 from weft.l2.datapath import Heard, Punted
 from weft.l2.kernel.punt import LocalDevice
-from weft.l2.kernel.punt_filter import ARP_AND_ND, attach
+from weft.l2.kernel.punt_filter import ARP_AND_ND
 from weft.l2.ovs.switch import INTEGRATION, Switch
 from weft.l2.ovs.timer import Timer
 from weft.model.errors import WeftError
 from weft.model.network import SegmentKey
+from weft.netlink.filter import attach
 from weft.netlink.namespace import socket_in
 
 _ETH_P_ALL = 0x0003

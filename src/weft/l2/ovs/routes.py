@@ -96,14 +96,18 @@ def next_hop(channel: Channel, target: str) -> NextHop | None:
 
 def neighbors(channel: Channel, link: Link) -> dict[str, str]:
     """IP → MAC of the neighbors that the kernel knows on a link."""
-    found: dict[str, str] = {}
-    for answer in channel.dump(_GETNEIGH, _NDMSG.pack(0, 0, 0, 0, 0)):
-        _, index, state, _, _ = _NDMSG.unpack_from(answer)
-        attributes = m.parse(answer, _NDMSG.size)
-        address, mac = attributes.get(_NDA_DST), attributes.get(_NDA_LLADDR)
-        if index == link.index and address and mac and not state & _UNKNOWN:
-            found[str(ipaddress.ip_address(address))] = mac.hex(":")
-    return found
+    answers = channel.dump(_GETNEIGH, _NDMSG.pack(0, 0, 0, 0, 0))
+    return dict(found for answer in answers if (found := neighbor(answer, link.index)))
+
+
+def neighbor(body: bytes, index: int) -> tuple[str, str] | None:
+    """(IP, MAC) out of a neighbor message, None where it is about another device or the MAC is not known."""
+    family, device, state, _, _ = _NDMSG.unpack_from(body)
+    attributes = m.parse(body, _NDMSG.size)
+    address, mac = attributes.get(_NDA_DST), attributes.get(_NDA_LLADDR)
+    if device != index or family not in _FAMILY.values() or not address or not mac or state & _UNKNOWN:
+        return None
+    return str(ipaddress.ip_address(address)), mac.hex(":")
 
 
 def keep_resolved(channel: Channel, hop: NextHop) -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from numpy.lib.recfunctions import repack_fields
 
 from weft.l2.ovs import flows
 from weft.l2.ovs.flows import OWNER_MASK, Flow, Held, Ports, TunnelPort
 from weft.l2.ovs.switch import Switch
 from weft.model.network import SegmentKey
 from weft.plan.operations import DropRows, PutRows
-from weft.plan.tables import KEY, Rows, Table, Tables, normalized, text
+from weft.plan.tables import Table, Tables, keys, normalized, text
 
 
 def changed(there: Tables, operation: PutRows | DropRows) -> Tables:
@@ -26,14 +25,9 @@ def changed(there: Tables, operation: PutRows | DropRows) -> Tables:
     if isinstance(operation, PutRows):
         after = normalized(table, np.concatenate((there[table], rows)))
     else:
-        after = there[table][~np.isin(_keys(table, there[table]), _keys(table, rows))]
+        after = there[table][~np.isin(keys(table, there[table]), keys(table, rows))]
     parts = {each.value: there[each] for each in Table} | {table.value: after}
     return Tables(**parts)
-
-
-def _keys(table: Table, rows: Rows) -> Rows:
-    """The key columns alone, packed, so that whole keys compare as one value."""
-    return repack_fields(rows[list(KEY[table])]).view(f"V{8 * len(KEY[table])}")
 
 
 def remotes(held: Iterable[Held]) -> dict[TunnelPort, str]:

@@ -7,21 +7,17 @@ second time, is shut out at the NIC; packet sockets see frames before that. With
 is needed, and nothing of it is done.
 
 What br-phy was given stands in its external-ids: its port is ovs-vswitchd's, and comes back bare with its restart.
-Tunnels need the MAC of each next hop. ovs-vswitchd would find it with the first packet, which is lost, and believe it
-for 900 s; so the kernel is told to keep the next hops resolved, and ovs-vswitchd listens to the answers.
-lib/ovs-router.c, lib/tnl-neigh-cache.c of Open vSwitch.
+lib/ovs-router.c of Open vSwitch.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 
 from weft.l2.ovs import ovsdb, routes
 from weft.l2.ovs.ovsdb import Bridge
 from weft.l2.ovs.switch import UNDERLAY, Snapshot, Switch
 from weft.model.errors import Kind, WeftError
-from weft.netlink.channel import NetlinkError
 from weft.netlink.ethtool import set_offloads
 from weft.netlink.links import Change, Link
 
@@ -180,17 +176,3 @@ def drop(switch: Switch) -> None:
     for route in _given(bridge, _ROUTES, "; "):
         routes.add(host.channel, device, route)
     switch.ingress.open(name)
-
-
-def resolve(switch: Switch, remotes: Iterable[str]) -> None:
-    """The next hops to these VTEPs are known before the first packet, and stay known. No harm where they are not."""
-    if not switch.userspace:
-        return
-    port = switch.host.links.get(UNDERLAY)
-    hops = {hop.address: hop for remote in remotes if (hop := routes.next_hop(switch.host.channel, remote))}
-    for hop in hops.values():
-        if port is not None and hop.device == port.index:
-            try:
-                routes.keep_resolved(switch.host.channel, hop)
-            except (WeftError, NetlinkError):  # the first packet will ask then
-                continue

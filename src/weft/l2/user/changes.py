@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weft.l2.user import attach, control
 from weft.l2.user.engine import Engine
+from weft.l2.user.iptunnel.changes import TunnelChanges
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import PortState, SegmentState
 from weft.model.errors import Kind, WeftError
@@ -19,6 +20,7 @@ class Changes:
 
     def __init__(self, cluster: str, engine: Engine) -> None:
         self._cluster, self._engine, self._world = cluster, engine, engine.world
+        self._tunnels = TunnelChanges(cluster, engine)
 
     def make(self, step: control.Step) -> None:
         """Raises WeftError, OSError."""
@@ -36,6 +38,8 @@ class Changes:
             case control.UnsetRows(key, rows):
                 if state := self._world.segments.get(key):
                     state.drop(rows.table, rows.rows())
+            case _:
+                self._tunnels.make(step)
 
     def _segment(self, key: SegmentKey) -> SegmentState:
         state = self._world.segments.get(key)

@@ -15,6 +15,7 @@ import numpy as np
 
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
+from weft.plan.iptunnel import DropRoutes, DropTunnel, IpTunnel, PutRoutes, PutTunnel, TunnelOperation
 from weft.plan.operations import DropPort, DropRows, DropSegment, Operation, PutPort, PutRows, PutSegment
 from weft.plan.port import LocalPort
 from weft.plan.segment import Segment
@@ -65,7 +66,26 @@ class UnsetRows(msgspec.Struct, frozen=True, tag=True):
     rows: WireRows
 
 
-Step = SetSegment | UnsetSegment | SetPort | UnsetPort | SetRows | UnsetRows
+class SetTunnel(msgspec.Struct, frozen=True, tag=True):
+    tunnel: IpTunnel
+
+
+class UnsetTunnel(msgspec.Struct, frozen=True, tag=True):
+    device: str
+
+
+class SetRoutes(msgspec.Struct, frozen=True, tag=True):
+    device: str
+    rows: WireRows
+
+
+class UnsetRoutes(msgspec.Struct, frozen=True, tag=True):
+    device: str
+    rows: WireRows
+
+
+TunnelStep = SetTunnel | UnsetTunnel | SetRoutes | UnsetRoutes
+Step = SetSegment | UnsetSegment | SetPort | UnsetPort | SetRows | UnsetRows | TunnelStep
 
 
 class Apply(msgspec.Struct, frozen=True, tag=True):
@@ -131,8 +151,17 @@ class Held(msgspec.Struct, frozen=True, tag=True):
     flaws: dict[str, tuple[str, ...]]
 
 
+class HeldTunnel(msgspec.Struct, frozen=True, tag=True):
+    """One IP tunnel of an answer to Observe."""
+
+    tunnel: IpTunnel
+    routes: WireRows
+    flaws: tuple[str, ...]
+
+
 class State(msgspec.Struct, frozen=True, tag=True):
     segments: tuple[Held, ...]
+    tunnels: tuple[HeldTunnel, ...] = ()
 
 
 class Counts(msgspec.Struct, frozen=True, tag=True):
@@ -178,6 +207,18 @@ def step(operation: Operation, targets: dict[str, str]) -> Step:
             return UnsetRows(key, WireRows(table, rows.tobytes()))
         case _:
             raise WeftError(Kind.UNSUPPORTED, "this layer has no routers", where=str(operation).splitlines()[0])
+
+
+def tunnel_step(operation: TunnelOperation) -> TunnelStep:
+    match operation:
+        case PutTunnel(tunnel):
+            return SetTunnel(tunnel)
+        case DropTunnel(device):
+            return UnsetTunnel(device)
+        case PutRoutes(device, rows):
+            return SetRoutes(device, WireRows(Table.ROUTES, rows.tobytes()))
+        case DropRoutes(device, rows):
+            return UnsetRoutes(device, WireRows(Table.ROUTES, rows.tobytes()))
 
 
 def pack(message: Request | Answer) -> bytes:

@@ -6,21 +6,15 @@ that the next diff makes all of it again.
 
 from __future__ import annotations
 
-import select
-import socket
-import subprocess
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
-
-import msgspec
 
 from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, ToPorts, ToTunnels
-from weft.l2.user import control, process
+from weft.l2.user import control
+from weft.l2.user.client import Client
 from weft.l2.user.facts import facts
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.model.node import Facts
-from weft.netlink import namespace
 from weft.plan.node import Observed
 from weft.plan.operations import Operation, PutPort
 from weft.plan.port import LocalPort
@@ -48,12 +42,8 @@ class UserDatapath:
         ports: Callable[[str], str] = _same,
         threads: int = 1,
     ) -> None:
-        self._cluster, self._namespace, self._ports, self._threads = cluster, namespace, ports, threads
-        self._connection: socket.socket | None = None
-        self._alerts: socket.socket | None = None
-        self._started: subprocess.Popen[bytes] | None = None
-        self._waiting = select.epoll()  # one descriptor for good, whichever forwarder there is
-        self._pending = bytearray()
+        self._namespace, self._ports = namespace, ports
+        self._client = Client(cluster, namespace, threads)
 
     # The six
 
@@ -61,7 +51,7 @@ class UserDatapath:
         return facts(node, vtep, self._namespace)
 
     def observe(self) -> Observed:
-        answer = self._ask(control.Observe(), start=False)
+        answer = self._client.ask(control.Observe(), start=False)
         held = answer.segments if isinstance(answer, control.State) else ()
         segments: dict[SegmentKey, Segment] = {}
         tables: dict[SegmentKey, Tables] = {}
@@ -82,32 +72,17 @@ class UserDatapath:
         if not operations:
             return Applied()
         targets = {o.port.name: self._ports(o.port.attach.target) for o in operations if isinstance(o, PutPort)}
-        answer = self._ask(control.Apply(tuple(control.step(each, targets) for each in operations)), start=True)
-        failures = answer.failures if isinstance(answer, control.Done) else ()
-        failed = {failure.step: failure.error() for failure in failures}
+        failed = self._client.change(tuple(control.step(each, targets) for each in operations))
         return Applied(
             tuple(each for index, each in enumerate(operations) if index not in failed),
             tuple((operations[index], error) for index, error in failed.items()),
         )
 
     def events(self) -> Sequence[Event]:
-        found: list[Event] = []
-        if self._alerts is not None:
-            try:
-                while more := self._alerts.recv(65536, socket.MSG_DONTWAIT):
-                    self._pending += more
-                self._deafen()
-                found.append(Event("the forwarder ended"))
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._deafen()
-                found.append(Event("the forwarder ended"))
-        return [*found, *self._told()]
+        return self._client.events()
 
     def events_fd(self) -> int | None:
-        self._attach(self._find())
-        return self._waiting.fileno()
+        return self._client.events_fd()
 
     def watch(self, segments: Collection[SegmentKey]) -> None:
         """Nothing is handed up: on this datapath endpoints are those that are declared (docs/user-vtep.md)."""
@@ -124,30 +99,21 @@ class UserDatapath:
     def inject(self, segment: SegmentKey, frame: bytes, to: ToPorts | ToTunnels) -> None:
         tunnels = isinstance(to, ToTunnels)
         name = to.vtep if isinstance(to, ToTunnels) else to.port
-        if self._ask(control.Inject(segment, frame, tunnels, name), start=False) is None:
+        if self._client.ask(control.Inject(segment, frame, tunnels, name), start=False) is None:
             raise WeftError(Kind.NOT_FOUND, "the segment is not here", where=f"segment {segment}")
 
     def counters(self) -> Counters:
-        answer = self._ask(control.Count(), start=False)
+        answer = self._client.ask(control.Count(), start=False)
         if not isinstance(answer, control.Counts):
             return Counters()
         return Counters(answer.ports, dict(answer.segments), answer.drops)
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-        self._deafen()
-        self._waiting.close()
+        self._client.close()
 
     def stop(self) -> None:
         """Ends the forwarder, and with it everything that it forwards; none there is no error."""
-        self._deafen()
-        self._ask(control.Stop(), start=False)
-        self._disconnect()
-        if self._started is not None:
-            self._started.wait()
-            self._started = None
+        self._client.stop()
 
     @property
     def host(self) -> str | None:
@@ -157,91 +123,4 @@ class UserDatapath:
     @property
     def pid(self) -> int | None:
         """The forwarder's process, None where none runs."""
-        return process.pid(self._directory())
-
-    # The connections
-
-    def _directory(self) -> Path:
-        return process.run_directory(self._cluster, self._namespace)
-
-    def _find(self) -> socket.socket | None:
-        """A connection to the forwarder; None where none runs, or the host's namespace is gone."""
-        if self._namespace is not None and not namespace.exists(self._namespace):
-            return None
-        return process.connect(self._directory())
-
-    def _ask(self, request: control.Request, start: bool) -> control.Answer | None:
-        """The answer; None where no forwarder runs and none is to be started. Raises WeftError."""
-        message = control.pack(request)
-        for fresh in (False, True):  # a connection that was there already may have died since
-            if self._connection is None:
-                fresh = True
-                self._attach(self._find())
-                if self._connection is None and start:
-                    connection, self._started = process.start(
-                        self._directory(), self._cluster, self._namespace, self._threads
-                    )
-                    self._attach(connection)
-            if self._connection is None:
-                return None
-            try:
-                self._connection.sendall(message)
-                answer = control.receive(self._connection)
-            except (OSError, ValueError, msgspec.DecodeError):
-                answer = None
-            if isinstance(answer, control.Failure):
-                raise answer.error()
-            if answer is not None:
-                return answer
-            self._disconnect()
-            if fresh:
-                break
-        if not start:
-            return None
-        raise WeftError(Kind.UNREACHABLE, "the forwarder ended while it was asked", where="user datapath")
-
-    def _attach(self, connection: socket.socket | None) -> None:
-        """Takes a connection, and listens to alerts over a second one."""
-        if connection is None or self._connection is not None:
-            if connection is not None:
-                connection.close()
-            return
-        self._connection = connection
-        if self._alerts is None and (alerts := self._find()):
-            try:
-                alerts.sendall(control.pack(control.Listen()))
-                heard = control.receive(alerts)
-            except OSError:  # it is about to end
-                heard = None
-            if heard is None:
-                alerts.close()
-                return
-            self._alerts = alerts
-            self._pending.clear()
-            self._waiting.register(alerts.fileno(), select.EPOLLIN)
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._started is not None and self._started.poll() is not None:
-            self._started = None
-
-    def _deafen(self) -> None:
-        if self._alerts is not None:
-            self._waiting.unregister(self._alerts.fileno())
-            self._alerts.close()
-            self._alerts = None
-
-    def _told(self) -> list[Event]:
-        """Whole messages among what came over the alert connection."""
-        found = []
-        while len(self._pending) >= 4:
-            end = 4 + control.body_length(self._pending[:4])
-            if len(self._pending) < end:
-                break
-            message = control.unpack_answer(self._pending[4:end])
-            del self._pending[:end]
-            if isinstance(message, control.Alert):
-                found.append(Event(message.what, message.key))
-        return found
+        return self._client.pid

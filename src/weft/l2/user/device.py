@@ -1,5 +1,7 @@
 """What frames of local ports are read from and written to: TAP devices and packet sockets, both with offloads.
 
+A TUN device, which carries bare IP packets, is the same without Ethernet.
+
 Every frame carries the header of weft.l2.user.vnet. A TAP (Documentation/networking/tuntap.rst) with offloads hands
 over TCP frames of up to 64 KiB with their checksums unfinished, and takes the same. A packet socket (packet(7)) on any
 other device does likewise with PACKET_VNET_HDR.
@@ -23,7 +25,7 @@ from weft.netlink.namespace import Namespace, entered, socket_in
 Buffers = Sequence[bytes | bytearray | memoryview]
 
 _TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ, _TUNSETSNDBUF = 0x400454CA, 0x400454D0, 0x400454D8, 0x400454D4
-_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+_IFF_TUN, _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x0002, 0x1000, 0x4000
 _TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN = 1, 2, 4, 8
 
 _SOL_PACKET, _ADD_MEMBERSHIP, _AUXDATA, _VNET_HDR, _IGNORE_OUTGOING = 263, 1, 8, 15, 23
@@ -52,6 +54,8 @@ class Tap:
     The descriptor works from any namespace, wherever the device is.
     """
 
+    _KIND, _WORD = _IFF_TAP, "TAP"
+
     def __init__(self, name: str, namespace: Namespace = None) -> None:
         with entered(namespace):
             try:
@@ -59,7 +63,7 @@ class Tap:
             except OSError as error:
                 raise tap.denied(error, name) from error
             try:
-                flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
+                flags = self._KIND | _IFF_NO_PI | _IFF_VNET_HDR
                 fcntl.ioctl(self.fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
                 fcntl.ioctl(self.fd, _TUNSETVNETHDRSZ, struct.pack("i", vnet.SIZE))
                 offloads = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
@@ -67,7 +71,7 @@ class Tap:
             except OSError as error:
                 os.close(self.fd)
                 words = (error.strerror or "").lower()
-                raise WeftError(Kind.FAILED, f"cannot create the TAP device: {words}", where=name) from error
+                raise WeftError(Kind.FAILED, f"cannot create the {self._WORD} device: {words}", where=name) from error
 
     def read(self, buffer: memoryview) -> int:
         try:
@@ -80,6 +84,12 @@ class Tap:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+class Tun(Tap):
+    """A new TUN device: IP packets without link headers."""
+
+    _KIND, _WORD = _IFF_TUN, "TUN"
 
 
 class PacketSocket:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 
 from weft.l2.user import ecn, vnet
-from weft.l2.user.cut import cut
+from weft.l2.user.batch import Batches, Place
 from weft.l2.user.entropy import flow_hash
-from weft.l2.user.split import finish, split
+from weft.l2.user.trains import Outgoing, Refused, outgoing
+from weft.l2.user.underlay import SOURCE_PORTS
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 
 BUDGET = 64  # frames of one port before others have their turn
 _BUFFER = vnet.SIZE + 65536 + 256
-_TCP = (vnet.GSO_TCPV4, vnet.GSO_TCPV6)
 _REASONS = {
     errno.EMSGSIZE: "underlay MTU",
     errno.EAGAIN: "queue full",
@@ -31,20 +31,24 @@ class Egress:
 
     def __init__(self, world: World) -> None:
         self.world, self.tally = world, Tally()
+        self._batches = Batches(self._sent)
         self._buffer = memoryview(bytearray(_BUFFER))
 
     def drain(self, port: PortState, now: float) -> None:
         """Forwards what waits at a port. Raises OSError when the port's device is gone."""
         state = self.world.segments.get(port.port.segment)
-        for _ in range(BUDGET):
-            size = port.device.read(self._buffer)
-            if not size:
-                return
-            if state is not None:
-                self.forward(state, port, size, now)
+        try:
+            for _ in range(BUDGET):
+                size = port.device.read(self._buffer)
+                if not size:
+                    return
+                if state is not None:
+                    self.forward(state, port, size, now)
+        finally:
+            self._batches.flush()
 
     def forward(self, state: SegmentState, port: PortState, size: int, now: float) -> None:
-        """One frame, which stands in the buffer behind its offload header."""
+        """One frame, which stands in the buffer behind its offload header; what goes into tunnels may wait."""
         name, tally = port.port.name, self.tally
         frame = self._buffer[vnet.SIZE : size]
         if len(frame) < 14:
@@ -77,52 +81,43 @@ class Egress:
     def tunnel(self, state: SegmentState, size: int, vteps: tuple[str, ...]) -> None:
         """Sends the frame in the buffer to VTEPs."""
         frame = self._buffer[vnet.SIZE : size]
-        offload = vnet.decode(self._buffer)
         longest = state.longest + (4 if frame[12] == 0x81 and not frame[13] else 0)
-        if offload.gso & ~vnet.GSO_ECN in _TCP:
-            train = split(frame, offload, state.vxlan)
-            if train is None:
-                self.tally.drops["offload header"] += 1
-                return
-            self._send(state, frame, vteps, train.data.data, train.size, longest)
-        elif offload.gso == vnet.GSO_UDP_L4:
-            for one in cut(frame, offload):
-                self._send(state, memoryview(one), vteps, None, len(one) + len(state.vxlan), longest)
-        elif offload.gso != vnet.GSO_NONE:
-            self.tally.drops["offload not known"] += 1
-        elif offload.flags & vnet.NEEDS_CSUM and not finish(frame, offload):
-            self.tally.drops["offload header"] += 1
-        else:
-            self._send(state, frame, vteps, None, len(frame) + len(state.vxlan), longest)
+        try:
+            for each in outgoing(frame, vnet.decode(self._buffer), state.vxlan):
+                self._send(state, each, vteps, longest)
+        except Refused as refused:
+            self.tally.drops[str(refused)] += 1
 
-    def _send(
-        self,
-        state: SegmentState,
-        frame: memoryview,
-        vteps: tuple[str, ...],
-        train: memoryview | None,
-        size: int,
-        longest: int,
-    ) -> None:
-        tally, key, underlay = self.tally, state.segment.key, state.underlay
+    def _send(self, state: SegmentState, out: Outgoing, vteps: tuple[str, ...], longest: int) -> None:
+        frame, train, size = out
         if size - len(state.vxlan) > longest:
-            tally.drops["oversized"] += 1
+            self.tally.drops["oversized"] += 1
             return
-        bucket, tos = flow_hash(frame), ecn.mark(frame)
+        bucket, tos = flow_hash(frame) % SOURCE_PORTS, ecn.mark(frame)
         for vtep in vteps:
-            try:
-                if train is None:
-                    underlay.send(bucket, vtep, (state.vxlan, frame), tos)
-                else:
-                    underlay.send_train(bucket, vtep, train, size, tos)
-            except OSError as error:
-                tally.drops[reason(error)] += 1
+            place = Place(state, bucket, vtep, tos)
+            if train is None:
+                self._batches.put(place, frame)
                 continue
-            tally.tunnel_out[key] += 1
-            tally.tunnel_out_octets[key] += len(frame)
+            self._batches.settle(place)
+            failed = None
+            try:
+                state.underlay.send_train(bucket, vtep, train, size, tos)
+            except OSError as error:
+                failed = error
+            self._sent(place, 1, len(frame), failed)
+
+    def _sent(self, place: Place, frames: int, octets: int, failed: OSError | None) -> None:
+        if failed is not None:
+            self.tally.drops[reason(failed)] += frames
+            return
+        key = place.state.segment.key
+        self.tally.tunnel_out[key] += frames
+        self.tally.tunnel_out_octets[key] += octets
 
     def inject(self, state: SegmentState, frame: bytes, vteps: tuple[str, ...]) -> None:
         """A frame of our own into tunnels."""
         self._buffer[: vnet.SIZE] = vnet.PLAIN
         self._buffer[vnet.SIZE : vnet.SIZE + len(frame)] = frame
         self.tunnel(state, vnet.SIZE + len(frame), vteps)
+        self._batches.flush()

@@ -19,6 +19,9 @@ import structlog
 
 from weft.l2.user.egress import Egress
 from weft.l2.user.ingress import Ingress
+from weft.l2.user.iptunnel.egress import TunnelEgress
+from weft.l2.user.iptunnel.ingress import TunnelIngress
+from weft.l2.user.iptunnel.state import TunnelState
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import PortState, World
 
@@ -70,11 +73,12 @@ class Worker(threading.Thread):
 
 
 class Engine:
-    """The world, and the workers that forward by it. `on_lost`: a port's device is gone."""
+    """The world, and the workers that forward by it. `on_lost`: the device of a port or tunnel is gone."""
 
-    def __init__(self, on_lost: Callable[[PortState], None], threads: int = 1) -> None:
+    def __init__(self, on_lost: Callable[[PortState | TunnelState], None], threads: int = 1) -> None:
         self.world = World()
         self.egress, self.ingress = Egress(self.world), Ingress(self.world)
+        self.tunnel_egress, self.tunnel_ingress = TunnelEgress(), TunnelIngress()
         self._on_lost = on_lost
         self._gate = threading.Lock()
         self._ports = Worker("ports", self._gate, self._lost)
@@ -110,6 +114,15 @@ class Engine:
     def unwatch_receiver(self, receiver: socket.socket) -> None:
         self._tunnels.unwatch(receiver.fileno())
 
+    def watch_tunnel(self, state: TunnelState) -> None:
+        self._ports.watch(state.device.fd, lambda now: self.tunnel_egress.drain(state, now))
+
+    def unwatch_tunnel(self, state: TunnelState) -> None:
+        self._ports.unwatch(state.device.fd)
+
+    def watch_tunnel_socket(self, state: TunnelState) -> None:
+        self._tunnels.watch(state.underlay.unicast.fileno(), lambda now: self.tunnel_ingress.drain(state, now))
+
     def sweep(self, now: float) -> None:
         """Forgets learned MACs that are too old; called now and then."""
         if now - self._swept >= _SWEEP:
@@ -118,9 +131,10 @@ class Engine:
                 state.switch.expire(now)
 
     def _lost(self, fd: int, error: OSError) -> None:
-        port = next((each for each in self.world.ports.values() if each.device.fd == fd), None)
-        if port is None:
+        devices: list[PortState | TunnelState] = [*self.world.ports.values(), *self.world.tunnels.values()]
+        lost = next((each for each in devices if each.device.fd == fd), None)
+        if lost is None:
             return
         self._ports.unwatch(fd)
-        port.gone = f"its device is gone: {(error.strerror or '').lower()}"
-        self._on_lost(port)
+        lost.gone = f"its device is gone: {(error.strerror or '').lower()}"
+        self._on_lost(lost)

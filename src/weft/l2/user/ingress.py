@@ -13,7 +13,9 @@ import numpy as np
 
 from weft.l2.user import ecn, vnet
 from weft.l2.user.arrive import delivery
-from weft.l2.user.merge import BASE, layout, merged, train
+from weft.l2.user.framing import VXLAN
+from weft.l2.user.merge import merged
+from weft.l2.user.trains import incoming
 from weft.l2.user.underlay import Arrival, Underlay
 from weft.l2.user.world import SegmentState, Tally, World
 from weft.model.network import SegmentKey
@@ -42,42 +44,22 @@ class Ingress:
 
     def take(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
         """One datagram or train, which stands in the buffer."""
-        octets, size = arrival.octets, arrival.size
         if arrival.vtep == underlay.vtep:
             self.tally.drops["our own"] += 1
-        elif octets <= size:
-            self._single(underlay, arrival, 0, octets, now)
-        else:
-            self._train(underlay, arrival, now)
-
-    def _train(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
-        octets, size = arrival.octets, arrival.size
-        shape = layout(self._buffer[:size])
-        count = -(-octets // size)
-        whole = count
-        if shape is not None:
-            if octets - (count - 1) * size <= shape.payload:
-                whole -= 1  # the last one is too short to be of this kind
-            rows = self._octets[: whole * size].reshape(whole, size)
-            lengths = np.full(whole, size, np.int64)
-            lengths[-1] = min(size, octets - (whole - 1) * size)
-            found = train(rows, lengths, shape)
-            for run in found.runs:
-                if run.end - run.first == 1:
-                    self._single(underlay, arrival, run.first * size, int(lengths[run.first]), now)
-                    continue
-                state = self._segment(underlay, arrival.vtep, run.first * size, size)
-                if state is not None:
-                    made = merged(found, run, self._frame)
-                    self._deliver(state, arrival, self._frame[:made], run.end - run.first, now)
-        for index in range(whole if shape is not None else 0, count):
-            at = index * size
-            self._single(underlay, arrival, at, min(size, octets - at), now)
+            return
+        for at, size, train, run in incoming(self._octets, arrival.octets, arrival.size):
+            if train is None or run is None:
+                self._single(underlay, arrival, at, size, now)
+                continue
+            state = self._segment(underlay, arrival.vtep, at, size)
+            if state is not None:
+                made = merged(train, run, self._frame)
+                self._deliver(state, arrival, self._frame[:made], run.end - run.first, now)
 
     def _segment(self, underlay: Underlay, vtep: str, at: int, size: int) -> SegmentState | None:
         """The segment of the datagram at this place; None, counted, where it is not to be believed."""
         drops, data = self.tally.drops, self._buffer
-        if size < BASE + 14 or not data[at] & _VALID_VNI:
+        if size < VXLAN.ip or not data[at] & _VALID_VNI:
             drops["not VXLAN"] += 1
             return None
         vni = data[at + 4] << 16 | data[at + 5] << 8 | data[at + 6]
@@ -94,7 +76,7 @@ class Ingress:
         state = self._segment(underlay, arrival.vtep, at, size)
         if state is None:
             return
-        frame = self._buffer[at + BASE : at + size]
+        frame = self._buffer[at + VXLAN.front : at + size]
         header = delivery(frame, state.longest)
         if header is None:
             self.tally.drops["oversized"] += 1

@@ -1,4 +1,4 @@
-"""A train of VXLAN datagrams → few big TCP frames, as the kernel's generic receive offload does it.
+"""A train of datagrams → few big TCP frames, as the kernel's generic receive offload does it.
 
 Linux hands over datagrams of one outer flow and one size as a train (UDP_GRO). Neighbors that carry consecutive
 segments of one inner TCP flow, alike in all other header fields, become one frame with a GSO header, so that the
@@ -21,17 +21,20 @@ import numpy.typing as npt
 
 from weft.l2.user import vnet
 from weft.l2.user.checksums import MODULUS, Numbers, Octets, column, complement, sums, total
+from weft.l2.user.framing import VXLAN, Framing
 from weft.l2.user.vnet import Offload
+from weft.l2.user.whole import whole
 
 _ACK, _PSH, _TCP = 0x10, 0x08, 6
-BASE = 8  # the VXLAN header before the inner frame
+_KIND = {4: b"\x08\x00", 6: b"\x86\xdd"}  # IP version → ethertype
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Offsets in a datagram: IP header, TCP header, payload."""
+    """Offsets in a datagram: the inner frame, IP header, TCP header, payload."""
 
     version: int
+    frame: int
     ip: int
     tcp: int
     payload: int
@@ -57,20 +60,21 @@ class Train:
     runs: list[Run]
 
 
-def layout(datagram: bytes | bytearray | memoryview) -> Layout | None:
+def layout(datagram: bytes | bytearray | memoryview, framing: Framing = VXLAN) -> Layout | None:
     """Of a datagram with TCP in it, without VLAN tag, extension headers or fragments; None for any other."""
-    if len(datagram) < BASE + 54:
+    ip = framing.ip
+    if len(datagram) < ip + 40:
         return None
-    ip = BASE + 14
-    kind, first = bytes(datagram[ip - 2 : ip]), datagram[ip]
-    if kind == b"\x08\x00" and first == 0x45 and datagram[ip + 9] == _TCP and not datagram[ip + 6] & 0x3F:
+    first = datagram[ip]
+    kind = bytes(datagram[ip - 2 : ip]) if framing.link else _KIND.get(first >> 4, b"")
+    if kind == _KIND[4] and first == 0x45 and datagram[ip + 9] == _TCP and not datagram[ip + 6] & 0x3F:
         version, tcp = 4, ip + 20
-    elif kind == b"\x86\xdd" and first >> 4 == 6 and datagram[ip + 6] == _TCP and len(datagram) >= BASE + 74:
+    elif kind == _KIND[6] and first >> 4 == 6 and datagram[ip + 6] == _TCP and len(datagram) >= ip + 60:
         version, tcp = 6, ip + 40
     else:
         return None
     payload = tcp + (datagram[tcp + 12] >> 4) * 4
-    return Layout(version, ip, tcp, payload) if tcp + 20 <= payload <= len(datagram) else None
+    return Layout(version, framing.front, ip, tcp, payload) if tcp + 20 <= payload <= len(datagram) else None
 
 
 @lru_cache(maxsize=64)
@@ -87,6 +91,14 @@ def _must_agree(shape: Layout) -> npt.NDArray[np.bool_]:
 
 def train(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
     """Looks through datagrams (rows, of these lengths) for runs, in order; `shape` is the first one's."""
+    claimed = whole(rows, lengths, shape)
+    if claimed is not None:
+        return Train(rows, lengths, shape, claimed, [Run(0, len(rows), False)])
+    return searched(rows, lengths, shape)
+
+
+def searched(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
+    """As `train`, whatever the datagrams are."""
     ip, tcp = shape.ip, shape.tcp
     data = lengths - shape.payload
     at, before = (ip + 2, ip) if shape.version == 4 else (ip + 4, ip + 40)
@@ -120,17 +132,18 @@ def merged(train: Train, run: Run, out: memoryview) -> int:
     count, mss = run.end - run.first, int(train.lengths[run.first]) - shape.payload
     last = int(train.lengths[run.end - 1]) - shape.payload
     size = (count - 1) * mss + last
-    ip, tcp, head = shape.ip - BASE, shape.tcp - BASE, shape.payload - BASE
-    header = bytearray(part[0, BASE : shape.payload].data)
+    base = shape.frame
+    ip, tcp, head = shape.ip - base, shape.tcp - base, shape.payload - base
+    header = bytearray(part[0, base : shape.payload].data)
     header[tcp + 13] |= part[-1, shape.tcp + 13] & _PSH
     upper = head - tcp + size
     addresses = _ip_header(header, shape.version, ip, tcp, upper)
-    base = total(addresses) + _TCP + upper
+    pseudo = total(addresses) + _TCP + upper
     if run.unfinished:
-        value = base % MODULUS or MODULUS
+        value = pseudo % MODULUS or MODULUS
     else:
         header[tcp + 16 : tcp + 18] = b"\0\0"
-        value = complement(base + total(header[tcp:]) + _payload_sum(train.payloads[run.first : run.end], mss))
+        value = complement(pseudo + total(header[tcp:]) + _payload_sum(train.payloads[run.first : run.end], mss))
     header[tcp + 16 : tcp + 18] = value.to_bytes(2, "big")
     kind = vnet.GSO_TCPV4 if shape.version == 4 else vnet.GSO_TCPV6
     check = (vnet.NEEDS_CSUM, tcp, 16) if run.unfinished else (0, 0, 0)

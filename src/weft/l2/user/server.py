@@ -21,9 +21,12 @@ from weft.l2.user import attach, control
 from weft.l2.user.changes import Changes
 from weft.l2.user.egress import Egress
 from weft.l2.user.engine import Engine
+from weft.l2.user.iptunnel import device
+from weft.l2.user.iptunnel.state import TunnelState
 from weft.l2.user.vnet import PLAIN
 from weft.l2.user.world import PortState
 from weft.model.errors import Kind, WeftError
+from weft.plan.tables import Table
 
 IDLE = 5.0  # seconds without segments, ports and connections
 _TICK = 0.5
@@ -65,7 +68,7 @@ class Server:
                 log.info("the host's namespace is gone", namespace=str(namespace))
                 break
             world = self.engine.world
-            if world.segments or world.ports or self._clients:
+            if world.segments or world.ports or world.tunnels or self._clients:
                 idle = now
             elif now - idle > IDLE:
                 break
@@ -73,11 +76,13 @@ class Server:
 
     def _close(self) -> None:
         with self._lock:
-            for state in list(self.engine.world.ports.values()):
+            world = self.engine.world
+            steps: list[control.Step] = [control.UnsetTunnel(name) for name in world.tunnels]
+            for step in (*steps, *(control.UnsetPort(state.port) for state in world.ports.values())):
                 try:
-                    self._changes.make(control.UnsetPort(state.port))
+                    self._changes.make(step)
                 except (WeftError, OSError) as error:
-                    log.warning("port", error=str(error))
+                    log.warning("end", error=str(error))
 
     def _serve(self, client: socket.socket) -> None:
         try:
@@ -142,7 +147,7 @@ class Server:
                     {name: found for name, found in flaws.items() if found},
                 )
             )
-        return control.State(tuple(held))
+        return control.State(tuple(held), tuple(_tunnel(state) for state in world.tunnels.values()))
 
     def _put(self, request: control.Inject) -> None:
         state = self.engine.world.segments.get(request.key)
@@ -162,7 +167,9 @@ class Server:
             port.device.write((PLAIN, request.frame))
 
     def _count(self) -> control.Counts:
-        tallies = (self.engine.egress.tally, self.engine.ingress.tally, self._inject.tally)
+        engine = self.engine
+        carriers = (engine.egress, engine.ingress, self._inject, engine.tunnel_egress, engine.tunnel_ingress)
+        tallies = [carrier.tally for carrier in carriers]
 
         def columns(kinds: tuple[str, ...]) -> dict[Any, tuple[int, int, int, int]]:
             sums: list[Counter[Any]] = [sum((getattr(t, kind) for t in tallies), Counter()) for kind in kinds]
@@ -171,21 +178,33 @@ class Server:
 
         ports = columns(("port_in", "port_in_octets", "port_out", "port_out_octets"))
         segments = columns(("tunnel_in", "tunnel_in_octets", "tunnel_out", "tunnel_out_octets"))
-        world = self.engine.world
+        world = engine.world
         return control.Counts(
-            {name: counts for name, counts in ports.items() if name in world.ports},
+            {name: counts for name, counts in ports.items() if name in world.ports or name in world.tunnels},
             tuple((key, counts) for key, counts in segments.items() if key in world.segments),
             dict(sum((t.drops for t in tallies), Counter())),
         )
 
-    def _lost(self, port: PortState) -> None:
-        """A worker found a port's device gone: tells whoever listens."""
-        alert = control.pack(control.Alert(f"port {port.port.name}: {port.gone}", port.port.segment))
+    def _lost(self, state: PortState | TunnelState) -> None:
+        """A worker found a device gone: tells whoever listens."""
+        if isinstance(state, PortState):
+            told = control.Alert(f"port {state.port.name}: {state.gone}", state.port.segment)
+        else:
+            told = control.Alert(f"ip tunnel {state.tunnel.device}: {state.gone}", None)
+        alert = control.pack(told)
         for client in list(self._listening):
             try:
                 client.send(alert, socket.MSG_DONTWAIT)
             except OSError:
                 self._listening.discard(client)
+
+
+def _tunnel(state: TunnelState) -> control.HeldTunnel:
+    try:
+        found = device.flaws(state)
+    except (WeftError, OSError) as error:
+        found = (str(error),)
+    return control.HeldTunnel(state.tunnel, control.WireRows(Table.ROUTES, state.routes.rows().tobytes()), found)
 
 
 def _flaws(state: PortState) -> list[str]:

@@ -4,6 +4,7 @@ In: one socket on the VTEP address, and one for each multicast group, with UDP_G
 one flow and size as a train. Out: sockets with source ports of their own, among which the inner flow's hash chooses
 (RFC 7348 section 5: entropy); UDP_SEGMENT sends a train with one call. The kernel computes outer checksums, which are
 never zero here. "Don't fragment" is set (RFC 7348 section 4.3: VTEPs must not fragment), TTL is 64, for groups too.
+Where a protocol has one port at both ends (flannel's), one socket does both.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from weft.model.errors import Kind, WeftError
 
 SOURCE_PORTS = 16
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
-_IP_MULTICAST_ALL, _IP_RECVTOS, _IP_MTU_DISCOVER, _PMTUDISC_PROBE = 49, 13, 10, 3
+_IP_MULTICAST_ALL, _IP_RECVTOS, _IP_MTU_DISCOVER, _PMTUDISC_WANT, _PMTUDISC_PROBE = 49, 13, 10, 1, 3
 _IPV6_RECVTCLASS, _IPV6_TCLASS, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG, _IPV6_MULTICAST_ALL = 66, 67, 23, 62, 29
 _RECEIVE = 8 << 20  # octets that may wait
 _PAYLOAD_MAX = 65507 - 20  # of one send: 65,535 less IPv6 and UDP headers
@@ -39,15 +40,19 @@ class Arrival(NamedTuple):
 
 
 class Underlay:
-    """Made in the namespace of the calling thread. Raises WeftError where the address or port can't be had."""
+    """Made in the namespace of the calling thread. Raises WeftError where the address or port can't be had.
 
-    def __init__(self, vtep: str, port: int) -> None:
-        self.vtep, self.port = vtep, port
+    `entropy` False: what is sent leaves by `port` too. `fragment`: "don't fragment" is set as long as the path is known
+    to carry a datagram; otherwise it is fragmented.
+    """
+
+    def __init__(self, vtep: str, port: int, entropy: bool = True, fragment: bool = False) -> None:
+        self.vtep, self.port, self._fragment = vtep, port, fragment
         self._ipv6 = ":" in vtep
         self._family = socket.AF_INET6 if self._ipv6 else socket.AF_INET
         self.groups: dict[str, socket.socket] = {}
         self.unicast = self._receiver(vtep)
-        self._senders = [self._sender() for _ in range(SOURCE_PORTS)]
+        self._senders = [self._sender() for _ in range(SOURCE_PORTS)] if entropy else [self._sending(self.unicast)]
         self.trains = all(_offers(sender, _UDP_SEGMENT) for sender in self._senders[:1])
 
     def _receiver(self, address: str) -> socket.socket:
@@ -70,23 +75,28 @@ class Underlay:
         sender = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # nothing is awaited here
-            sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _RECEIVE)
-            if self._ipv6:
-                sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
-                sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1)
-                sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _TTL)
-                sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _TTL)
-                sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
-            else:
-                sender.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
-                sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _TTL)
-                sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, _TTL)
-                sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
-                sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(self.vtep))
+            self._sending(sender)
             sender.bind((self.vtep, 0))
         except OSError as error:
             sender.close()
             raise _failure(error, self.vtep) from error
+        return sender
+
+    def _sending(self, sender: socket.socket) -> socket.socket:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _RECEIVE)
+        discover = _PMTUDISC_WANT if self._fragment else _PMTUDISC_PROBE
+        if self._ipv6:
+            sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discover)
+            sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, not self._fragment)
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _TTL)
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _TTL)
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+        else:
+            sender.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discover)
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _TTL)
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, _TTL)
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(self.vtep))
         return sender
 
     @property
@@ -138,16 +148,32 @@ class Underlay:
 
     def send(self, bucket: int, vtep: str, parts: Buffers, tos: int) -> None:
         """One datagram. Raises OSError; EMSGSIZE: the underlay does not carry it."""
-        self._senders[bucket % SOURCE_PORTS].sendmsg(parts, self._mark(tos), 0, (vtep, self.port))
+        self._senders[bucket % len(self._senders)].sendmsg(parts, self._mark(tos), 0, (vtep, self.port))
 
     def send_train(self, bucket: int, vtep: str, data: memoryview, size: int, tos: int) -> None:
         """Datagrams of `size` octets, the last maybe shorter, in as few calls as the kernel takes. Raises OSError."""
-        sender, to, mark = self._senders[bucket % SOURCE_PORTS], (vtep, self.port), self._mark(tos)
-        step = min(_TRAIN_MAX, _PAYLOAD_MAX // size) * size if self.trains else size
-        cut = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+        step = self.most(size)
         for at in range(0, len(data), step):
             part = data[at : at + step]
-            sender.sendmsg([part], [*mark, cut] if len(part) > size else mark, 0, to)
+            self.send_segments(bucket, vtep, [part], len(part), size, tos)
+
+    def most(self, size: int) -> int:
+        """Octets of as many datagrams of `size` as the kernel takes in one call."""
+        return min(_TRAIN_MAX, _PAYLOAD_MAX // size) * size if self.trains else size
+
+    def send_segments(self, bucket: int, vtep: str, parts: Buffers, octets: int, size: int, tos: int) -> None:
+        """Datagrams of `size` octets, the last maybe shorter, in one call; all parts together have `octets`, `most` of
+        them. Raises OSError."""
+        sender, to, mark = self._senders[bucket % len(self._senders)], (vtep, self.port), self._mark(tos)
+        cut = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+        try:
+            sender.sendmsg(parts, [*mark, cut] if octets > size else mark, 0, to)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not self._fragment:
+                raise
+            whole = b"".join(parts)
+            for at in range(0, octets, size):  # the path carries less: no train, but fragments
+                sender.sendmsg([whole[at : at + size]], mark, 0, to)
 
     def _mark(self, tos: int) -> list[tuple[int, int, bytes]]:
         if not tos:

@@ -1,4 +1,4 @@
-"""What the forwarder holds: segments, their tables and switches, ports, the underlay's sockets.
+"""What the forwarder holds: segments, their tables and switches, ports, the underlay's sockets, IP tunnels.
 
 Tables stand twice: as the plan's arrays, which `observe` reads back, and as the switch's dictionaries, which frames
 are looked up in. Whoever changes one changes the other here.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from weft.l2.user.device import Device
+from weft.l2.user.iptunnel.state import TunnelState
 from weft.l2.user.switch import Switch
 from weft.l2.user.underlay import Underlay
 from weft.model.address import words_to_ip
@@ -55,11 +56,12 @@ class SegmentState:
         switch.ports, switch.static, switch.flood = self.switch.ports, self.switch.static, self.switch.flood
         switch.neighbors, switch.learned = self.switch.neighbors, self.switch.learned
         self.switch = switch
+        self._know_members()
 
     @property
     def open(self) -> bool:
-        """Whether anybody may send to this segment: the members of a group can't be told from the plan."""
-        return self.segment.group is not None
+        """Whether anybody may send to this segment: nobody has told who is in its group."""
+        return self.segment.group is not None and self.segment.members is None
 
     def put(self, table: Table, rows: Rows) -> None:
         """Adds rows, or changes those whose key is there."""
@@ -86,7 +88,8 @@ class SegmentState:
             self.switch.flood = tuple(vtep for (vtep,) in tables.text(table, rows))
 
     def _know_members(self) -> None:
-        self.members = frozenset((*self.switch.flood, *self.switch.static.values()))
+        told = self.segment.members or ()
+        self.members = frozenset((*told, *self.switch.flood, *self.switch.static.values()))
 
     def learned(self, now: float) -> Tables:
         """What was learned of remote hosts, as a table."""
@@ -124,6 +127,7 @@ class World:
     segments: dict[SegmentKey, SegmentState] = field(default_factory=dict)
     ports: dict[str, PortState] = field(default_factory=dict)
     underlays: dict[tuple[str, int], Underlay] = field(default_factory=dict)
+    tunnels: dict[str, TunnelState] = field(default_factory=dict)
 
     def groups(self, underlay: Underlay) -> set[str]:
         """Groups that segments of an underlay socket flood to."""

@@ -165,8 +165,8 @@ def _packets(path: Path, subject: str, packets: Packets, names: Names) -> list[P
     found: list[Problem] = []
     if packets.on != "underlay":
         where = packets.on if packets.on in names.segments else packets.on.partition("/")[0]
-        known = names.segments | names.ends - names.ports
-        found += _name((*path, "on"), subject, where, known, "underlay, one of its segments, or HOST/DEVICE")
+        known = names.segments | names.ends
+        found += _name((*path, "on"), subject, where, known, "underlay, one of its segments, a port or HOST/DEVICE")
     for index, step in enumerate(packets.during):
         found += _step((*path, "during", index), f"{subject}, during", step, names)
     groups = {"in order": packets.in_order, "seen": packets.seen, "never": packets.never, "only": packets.only}

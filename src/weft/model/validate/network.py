@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from weft.model.address import MTU_MAX, MTU_MIN, MTU_MIN_IPV6, UDP_PORT_VXLAN, VNI_MAX, VNI_MIN, is_ipv6
 from weft.model.intent import Intent
 from weft.model.network import AGE_MAX, MODES, Arp, FloodMode, Learning, Network, SegmentKey
+from weft.model.node import DatapathKind
 from weft.model.router import Router
 from weft.model.subnet import span
 from weft.model.validate.problem import Path, Problem, name_problem
@@ -44,6 +45,7 @@ def network_problems(intent: Intent) -> list[Problem]:
         found += _modes(network)
         found += _gateways(network, routers.get(name, []))
         found += _families(network, joined.get(name, {}), intent)
+        found += _relay(network, joined.get(name, {}), intent)
     for name, router in intent.routers.items():
         if router.vni is not None:
             path: Path = ("routers", name, "vni")
@@ -150,15 +152,15 @@ def _gateways(network: Network, routers: list[Router]) -> list[Problem]:
     if network.arp is Arp.PROXY and not distributed:
         what = f"{subject}: arp proxy without a distributed gateway: no node has a gateway to answer with"
         found.append(Problem(path, what, "add a router with placement: distributed, or use another arp mode"))
-    elif network.arp is Arp.PROXY and data_plane:
-        what = f"{subject}: arp proxy with learning data-plane is the ARP relay, which this version has not built yet"
-        found.append(Problem(path, what, "use learning: control-plane"))
     elif network.arp is Arp.PROXY and any(is_ipv6(subnet) for subnet in network.subnets):
         what = f"{subject}: arp proxy answers ARP only, not IPv6's ND, in this version"
         found.append(Problem(path, what, "use arp: suppress, or leave the IPv6 subnet out"))
     if data_plane and network.arp is Arp.FLOOD and distributed:
         what = f"{subject}: a distributed gateway ('{distributed[0]}') with learning data-plane wants the ARP relay"
-        found.append(Problem(path, what, "use learning: control-plane, or a placement on nodes"))
+        found.append(Problem(path, what, "use arp: proxy, learning: control-plane, or a placement on nodes"))
+    if network.relayed and len(distributed) > 1:
+        what = f"{subject}: the ARP relay with two distributed gateways ('{distributed[0]}' and '{distributed[1]}')"
+        found.append(Problem(path, what, "hosts know one of them only: place the other on nodes"))
     symmetric = [router.name for router in routers if router.vni is not None]
     if data_plane and symmetric:
         what = (
@@ -186,6 +188,17 @@ def _families(network: Network, members: Mapping[str, None], intent: Intent) -> 
         what = f"network '{network.name}': group {network.group} is not of the family of {vtep}"
         return [Problem((*path, "group"), what, f"choose an IPv{6 if is_ipv6(other.vtep) else 4} group")]
     return []
+
+
+def _relay(network: Network, members: Mapping[str, None], intent: Intent) -> list[Problem]:
+    """The relay wants frames of tunnels punted, which one datapath can."""
+    others = [intent.nodes[name] for name in members if name in intent.nodes] if network.relayed else []
+    other = next((node for node in others if node.datapath is not DatapathKind.KERNEL), None)
+    if other is None:
+        return []
+    what = f"network '{network.name}': the ARP relay does not run on datapath {other.datapath} of node '{other.name}'"
+    path: Path = ("networks", network.name, "arp")
+    return [Problem(path, what, "use learning: control-plane, or datapath: kernel on all its nodes")]
 
 
 def routers_in(intent: Intent) -> dict[str, list[Router]]:

@@ -37,6 +37,8 @@ PATIENCE = 5.0
 SILENCE = 2.0
 """Seconds without a byte after which an endpoint counts as gone."""
 
+_PACE = 1_000_000  # octets of a request that a busy endpoint may take a second for, beside that
+
 _PAUSE = (0.05, 1.0)
 """Seconds between two rounds over all endpoints: at first, and at most."""
 
@@ -171,11 +173,14 @@ class Client:
     async def _post(self, endpoint: str, path: str, request: object, answer: type[A], headers: dict[str, str]) -> A:
         url = f"{self.address.base(endpoint)}/v3/{path}"
         data = msgspec.json.encode(request)
+        silence = self.silence + len(data) / _PACE
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.silence, sock_read=silence)
+        post = self.session("calls").post
         try:
-            async with self.session("calls").post(url, data=data, headers=headers, allow_redirects=False) as response:
+            async with post(url, data=data, headers=headers, allow_redirects=False, timeout=timeout) as response:
                 status, body = response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise failure(error, self.silence) from None
+            raise failure(error, silence) from None
         if status != 200:
             raise fault(status, body)
         try:
@@ -270,7 +275,7 @@ def failure(error: Exception, silence: float) -> EndpointError:
     if isinstance(error, aiohttp.ClientConnectorSSLError | ssl.SSLError):
         return EndpointError("no TLS is spoken there, or it wants another certificate", sent=False, hopeless=True)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return EndpointError(f"no connection within {silence:g} s", sent=False)
+        return EndpointError(f"no connection within {round(silence, 1):g} s", sent=False)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return EndpointError("its name cannot be resolved", sent=False)
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -279,7 +284,7 @@ def failure(error: Exception, silence: float) -> EndpointError:
         number = error.os_error.errno
         return EndpointError(os.strerror(number) if number else "no connection", sent=False)
     if isinstance(error, TimeoutError):
-        return EndpointError(f"no answer within {silence:g} s")
+        return EndpointError(f"no answer within {round(silence, 1):g} s")
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
         return EndpointError("closed the connection without an answer: it stopped, or wants TLS (etcds://)")
     return EndpointError(f"what it answers is broken ({type(error).__name__})")

@@ -157,6 +157,13 @@ class EtcdStore:
         if answer.result.TTL <= 0:
             raise LeaseLost(lease)
 
+    async def remaining(self, lease: int) -> float:
+        """Seconds until the lease ends by itself; raises `LeaseLost`."""
+        answer = await self._call("lease/timetolive", {"ID": lease}, LeaseAnswer)
+        if answer.TTL <= 0:
+            raise LeaseLost(lease)
+        return float(answer.TTL)
+
     async def revoke(self, lease: int) -> None:
         try:
             await self._client.call("lease/revoke", {"ID": lease}, Answer)

@@ -1,0 +1,99 @@
+"""Next hops of tunnels: their MACs are known to ovs-vswitchd before the first packet, and as they are now.
+
+ovs-vswitchd, forwarding by itself, asks for a next hop with the first packet, which is lost, and believes the answer
+for 900 s. So the kernel is told to keep the next hops resolved, and what it knows is told to ovs-vswitchd: when a
+tunnel is made, and whenever the kernel learns better. That matters for a peer that comes up after us: it asks for us,
+the kernel takes its MAC from the question, and ovs-vswitchd listens to answers alone.
+lib/tnl-neigh-cache.c of Open vSwitch (tnl_arp_snoop); net/core/neighbour.c (NTF_EXT_MANAGED).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Collection
+
+from weft.l2.ovs import routes
+from weft.l2.ovs.switch import UNDERLAY, Switch
+from weft.model.errors import WeftError
+from weft.netlink import message as m
+from weft.netlink import neighbor as n
+from weft.netlink.channel import Channel, NetlinkError
+
+_BUFFER = 1 << 20
+_ONE = 1 << 18  # octets of the longest datagram
+
+
+class NextHops:
+    """Those of one host. Nothing is done where the kernel has a datapath of Open vSwitch, which finds them itself."""
+
+    def __init__(self, switch: Switch) -> None:
+        self._switch = switch
+        self._remotes: frozenset[str] = frozenset()
+        self._wanted: frozenset[str] = frozenset()  # addresses of their next hops
+        self._news: Channel | None = None
+
+    def listen(self) -> int | None:
+        """From here on `read` has something to say; the descriptor that tells when."""
+        if self._news is None and self._switch.userspace:
+            self._news = Channel(namespace=self._switch.host.namespace, groups=(n.RTNLGRP_NEIGH,), buffer=_BUFFER)
+            self._news.socket.setblocking(False)
+        return self._news.fileno() if self._news else None
+
+    def know(self, remotes: Collection[str]) -> None:
+        """The VTEPs that tunnels lead to, as observed: who was started anew asks for nothing, and still tells."""
+        if self._switch.userspace and self._remotes != frozenset(remotes):
+            self._find(remotes)
+
+    def want(self, remotes: Collection[str]) -> None:
+        """Resolves the next hops to these VTEPs, and keeps them. No harm where one does not answer."""
+        if not self._switch.userspace:
+            return
+        for hop in self._find(remotes):
+            with contextlib.suppress(WeftError, NetlinkError):  # the first packet will ask then
+                routes.keep_resolved(self._switch.host.channel, hop)
+        self.tell()
+
+    def _find(self, remotes: Collection[str]) -> list[routes.NextHop]:
+        port = self._switch.host.links.get(UNDERLAY)
+        found = [routes.next_hop(self._switch.host.channel, remote) for remote in remotes] if port else []
+        hops = {hop.address: hop for hop in found if hop and port and hop.device == port.index}
+        self._remotes, self._wanted = frozenset(remotes), frozenset(hops)
+        return list(hops.values())
+
+    def tell(self) -> None:
+        """Everything that the kernel knows of them now, told to ovs-vswitchd."""
+        if self._wanted and (port := self._switch.host.links.get(UNDERLAY)) is not None:
+            for address, mac in routes.neighbors(self._switch.host.channel, port).items():
+                self._tell(address, mac)
+
+    def read(self) -> None:
+        """Tells what the kernel has learned since the last call; never blocks."""
+        if self._news is None or (port := self._switch.host.links.get(UNDERLAY)) is None:
+            return
+        found: dict[str, str] = {}
+        while True:
+            try:
+                datagram = self._news.socket.recv(_ONE)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                found |= routes.neighbors(self._switch.host.channel, port)
+                continue
+            for kind, _, body in m.notifications(datagram):
+                if kind == n.RTM_NEWNEIGH and (seen := routes.neighbor(body, port.index)):
+                    found |= dict([seen])
+        for address, mac in found.items():
+            self._tell(address, mac)
+
+    def _tell(self, address: str, mac: str) -> None:
+        if address in self._wanted:
+            with contextlib.suppress(WeftError):  # it is being restarted; all is told anew when it is back
+                self._switch.control("tnl/neigh/set", UNDERLAY, address, mac)
+
+    def close(self) -> None:
+        if self._news is not None:
+            self._news.close()
+            self._news = None

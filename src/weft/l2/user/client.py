@@ -1,0 +1,167 @@
+"""A client of a host's forwarder, which it finds, starts when there is work, and asks over one connection.
+
+A second connection brings what the forwarder tells by itself. One descriptor serves to wait for it for good, whichever
+forwarder there is.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from weft.l2.datapath import Event
+from weft.l2.user import control, process
+from weft.model.errors import Kind, WeftError
+from weft.netlink import namespace
+
+
+class Client:
+    """`host`: the named network namespace that the host lives in, None for the process's own; `threads` of a forwarder
+    that is started.
+    """
+
+    def __init__(self, cluster: str, host: str | None, threads: int = 1) -> None:
+        self._cluster, self._host, self._threads = cluster, host, threads
+        self._connection: socket.socket | None = None
+        self._alerts: socket.socket | None = None
+        self.started: subprocess.Popen[bytes] | None = None
+        self._waiting = select.epoll()
+        self._pending = bytearray()
+
+    @property
+    def pid(self) -> int | None:
+        """The forwarder's process, None where none runs."""
+        return process.pid(self._directory())
+
+    def ask(self, request: control.Request, start: bool) -> control.Answer | None:
+        """The answer; None where no forwarder runs and none is to be started. Raises WeftError."""
+        message = control.pack(request)
+        for fresh in (False, True):  # a connection that was there already may have died since
+            if self._connection is None:
+                fresh = True
+                self._attach(self._find())
+                if self._connection is None and start:
+                    connection, self.started = process.start(
+                        self._directory(), self._cluster, self._host, self._threads
+                    )
+                    self._attach(connection)
+            if self._connection is None:
+                return None
+            try:
+                self._connection.sendall(message)
+                answer = control.receive(self._connection)
+            except (OSError, ValueError, msgspec.DecodeError):
+                answer = None
+            if isinstance(answer, control.Failure):
+                raise answer.error()
+            if answer is not None:
+                return answer
+            self._disconnect()
+            if fresh:
+                break
+        if not start:
+            return None
+        raise WeftError(Kind.UNREACHABLE, "the forwarder ended while it was asked", where="user datapath")
+
+    def change(self, steps: tuple[control.Step, ...]) -> dict[int, WeftError]:
+        """Makes changes, starting a forwarder if need be; index of a step that failed → why. Raises WeftError."""
+        answer = self.ask(control.Apply(steps), start=True)
+        failures = answer.failures if isinstance(answer, control.Done) else ()
+        return {failure.step: failure.error() for failure in failures}
+
+    def events(self) -> list[Event]:
+        """What the forwarder told, and its end."""
+        found: list[Event] = []
+        if self._alerts is not None:
+            try:
+                while more := self._alerts.recv(65536, socket.MSG_DONTWAIT):
+                    self._pending += more
+                self._deafen()
+                found.append(Event("the forwarder ended"))
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._deafen()
+                found.append(Event("the forwarder ended"))
+        return [*found, *self._told()]
+
+    def events_fd(self) -> int:
+        """Readable when `events` has something."""
+        self._attach(self._find())
+        return self._waiting.fileno()
+
+    def close(self) -> None:
+        """The forwarder goes on."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._deafen()
+        self._waiting.close()
+
+    def stop(self) -> None:
+        """Ends the forwarder, and with it everything that it forwards; none there is no error."""
+        self._deafen()
+        self.ask(control.Stop(), start=False)
+        self._disconnect()
+        if self.started is not None:
+            self.started.wait()
+            self.started = None
+
+    def _directory(self) -> Path:
+        return process.run_directory(self._cluster, self._host)
+
+    def _find(self) -> socket.socket | None:
+        """A connection to the forwarder; None where none runs, or the host's namespace is gone."""
+        if self._host is not None and not namespace.exists(self._host):
+            return None
+        return process.connect(self._directory())
+
+    def _attach(self, connection: socket.socket | None) -> None:
+        """Takes a connection, and listens to alerts over a second one."""
+        if connection is None or self._connection is not None:
+            if connection is not None:
+                connection.close()
+            return
+        self._connection = connection
+        if self._alerts is None and (alerts := self._find()):
+            try:
+                alerts.sendall(control.pack(control.Listen()))
+                heard = control.receive(alerts)
+            except OSError:  # it is about to end
+                heard = None
+            if heard is None:
+                alerts.close()
+                return
+            self._alerts = alerts
+            self._pending.clear()
+            self._waiting.register(alerts.fileno(), select.EPOLLIN)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self.started is not None and self.started.poll() is not None:
+            self.started = None
+
+    def _deafen(self) -> None:
+        if self._alerts is not None:
+            self._waiting.unregister(self._alerts.fileno())
+            self._alerts.close()
+            self._alerts = None
+
+    def _told(self) -> list[Event]:
+        """Whole messages among what came over the alert connection."""
+        found = []
+        while len(self._pending) >= 4:
+            end = 4 + control.body_length(self._pending[:4])
+            if len(self._pending) < end:
+                break
+            message = control.unpack_answer(self._pending[4:end])
+            del self._pending[:end]
+            if isinstance(message, control.Alert):
+                found.append(Event(message.what, message.key))
+        return found

@@ -1,0 +1,1 @@
+"""Other control planes that Weft speaks beside its own."""
