@@ -18,14 +18,10 @@ from weft.model.file import Document, parse
 
 pytestmark = pytest.mark.system
 
-LABS = [
-    path
-    for path in sorted((REPOSITORY / "labs").glob("0[123]*.yaml"))
-    if "datapath:" not in path.read_text()
-]
+LABS = [path for path in sorted((REPOSITORY / "labs").glob("0[123]*.yaml")) if "datapath:" not in path.read_text()]
 ROUTED = [
     REPOSITORY / "labs" / f"{name}.yaml"
-    for name in ("06b-proxy-control-plane", "07b-distributed-asymmetric", "08b-border-static")
+    for name in ("06b-proxy-control-plane", "07b-distributed-asymmetric", "07c-symmetric", "08b-border-static")
 ]
 _NODE = re.compile(r'^(  \w+: \{vtep: (?:"[^"]+"|[^,}\s]+))', re.MULTILINE)
 

@@ -7,7 +7,6 @@ from anywhere (a file, the API, a store that others can write): nothing is taken
 from __future__ import annotations
 
 from weft.model.intent import Intent
-from weft.model.validate.datapath import datapath_problems
 from weft.model.validate.facts import contradictions
 from weft.model.validate.network import network_problems
 from weft.model.validate.node import node_problems
@@ -25,5 +24,4 @@ def problems(intent: Intent) -> list[Problem]:
         *network_problems(intent),
         *router_problems(intent),
         *port_problems(intent),
-        *datapath_problems(intent),
     ]
