@@ -93,7 +93,7 @@ def test_agents_killed_and_restarted_during_relayed_traffic_lose_nothing(name: s
         assert code == 0
         time.sleep(0.5)
         agents.start(place)
-        wait(place, nodes, 30, lambda ready, of: None)
+        wait(place, nodes, 30, lambda *told: None)
         done.append("restarted")
 
     ends = names.end_point("vm1"), address(names, "vm5")
