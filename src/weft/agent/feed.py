@@ -29,8 +29,8 @@ Moves = dict[SegmentKey, tuple[set[str], set[str]]]  # (MACs, IPs)
 
 class Feed:
     """`world` and the store revision it stands for; `loaded`: it stands on a complete snapshot. `applied`: somebody has
-    applied something to this store at some time, so that what is not in it is not wanted. `applying`: a large apply is half
-    written: what is known so far is nobody's intent.
+    applied something to this store at some time, so that what is not in it is not wanted. `applying`: a large apply is
+    half written: what is known so far is nobody's intent.
 
     `own`: a node whose endpoints are this process's to say. Once loaded, what the store tells of them is kept in
     `echoes` (by segment and MAC; None: deleted) and changes nothing: who writes a record needs no news of it. What
