@@ -122,7 +122,7 @@ class Busy(MemoryStore):
 
 
 class Followed:
-    """One node's feed and plan, kept as the agent keeps them: only what is dirty is compiled anew."""
+    """One node's feed and plan, kept as the agent keeps them: what is dirty is compiled anew, unless it is held."""
 
     def __init__(self, store: Store, node: str) -> None:
         self.node = node
@@ -134,7 +134,10 @@ class Followed:
         )
 
     def compile(self) -> None:
-        self.plan = recompile(self.plan, self.feed.world, self.feed.taken())
+        kept = held(self.feed.world, self.feed.broken, KEYS, self.node)
+        dirty = self.feed.taken()
+        self.feed.dirty(dirty & kept.networks.keys())
+        self.plan = recompile(self.plan, self.feed.world, dirty, kept.networks.keys(), kept.routers.keys())
 
     def right(self, everything: Feed) -> bool:
         """Whether it plans what follows from everything, and holds no more than its interest."""

@@ -39,7 +39,9 @@ class Lossy(MemoryStore):
 
     away = False
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
         if self.away:
             raise WeftError(Kind.UNREACHABLE, "nobody answers", where="test")
         return await super().transact(compares, writes)

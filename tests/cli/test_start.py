@@ -62,7 +62,7 @@ def test_reading_the_store_imports_no_tables(weft: Weft) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *("apply", "diff", "get", "delete", "agent", "show", "status", "doctor", "schema", "demo"),
+        *("apply", "diff", "get", "delete", "agent", "show", "status", "doctor", "schema", "demo", "sim"),
         *("lab up", "lab down", "lab list", "lab exec", "lab test", "store migrate"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The labs of scenarios 2 and 3, and two with routers, with `datapath: ovs` on every node: the same steps hold."""
+"""Labs of scenarios 2, 3, 4, 6, 7 and 8 with `datapath: ovs` on every node: the same steps hold."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ NAMES = (
     "02-ingress-replication",
     "02b-control-plane",
     "02c-ipv6-underlay",
+    "02d-learning",
     "03-routed-underlay",
     "03b-narrow-underlay",
     "04b-centralized-control-plane",
+    "06b-proxy-control-plane",
     "07b-distributed-asymmetric",
+    "07c-symmetric",
+    "08d-two-borders",
 )
 LABS = [REPOSITORY / "labs" / f"{name}.yaml" for name in NAMES]
 _NODE = re.compile(r'\{vtep: ("?)([0-9a-f.:]+)\1\}')

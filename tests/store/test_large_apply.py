@@ -29,7 +29,9 @@ class SmallStore(MemoryStore):
         self.transactions = 0
         self.before = before
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
         await asyncio.sleep(0)
         if len(writes) > MOST:
             raise TooLarge("too many operations in txn request", self.url)
@@ -132,7 +134,9 @@ def test_an_apply_that_never_ends_is_not_waited_for_for_ever(monkeypatch: pytest
 
 def test_one_write_too_large_is_refused() -> None:
     class Tiny(MemoryStore):
-        async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+        async def transact(
+            self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+        ) -> Outcome:
             if any(isinstance(write, Put) and len(write.value) > 20 for write in writes):
                 raise TooLarge("request is too large", self.url)
             return await super().transact(compares, writes)

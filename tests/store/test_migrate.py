@@ -84,7 +84,9 @@ class Meddled(MemoryStore):
     victim: MemoryStore
     meddle = Put(f"{KEYS.intent}nodes/x", b"meddled")
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
         outcome = await super().transact(compares, writes)
         await self.victim.transact([], [self.meddle])
         return outcome

@@ -278,7 +278,8 @@ class Agent:
             self.learner.hear()  # an observation tells who is there
 
     def _quick(self) -> bool:
-        """Whether nothing but endpoints has changed since the datapath was left as it was wanted."""
+        """Whether nothing but endpoints, or ports that are like them, has changed since the datapath was left as it was
+        wanted."""
         same = self._observed is not None and self._judged == (self.feed.version, self._facts)
         return same and self._in_step and self.feed.settled and self.feed.applied and self.drift.due() is None
 
@@ -304,6 +305,7 @@ class Agent:
             self._wake.set()
         self.status = msgspec.structs.replace(
             self.status,
+            revision=max(self.status.revision, self.feed.intended),
             operations=self.status.operations + len(applied.done),
             notes=self._notes(),
             rows=count(self._wanted),
@@ -320,6 +322,7 @@ class Agent:
         if (judged := (self.feed.version, self._facts)) != self._judged:
             self._judged = judged
             self._kept = held(self.feed.world, self.feed.broken, self.keys, self.node)
+            self.feed.sound = self.feed.version if self._kept.sound else -1
         return self._kept
 
     def _apply(self, operations: list[Operation]) -> Applied:

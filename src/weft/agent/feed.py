@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
+from weft.agent.admit import fits, rows_alone
 from weft.compile.world import World
 from weft.model.address import parse_ip, parse_unicast_mac
 from weft.model.endpoint import Endpoint
@@ -40,7 +41,9 @@ class Feed:
         self.own = own
         self.world = World()
         self.revision = 0
-        self.version = 0  # counts changes: equal versions mean equal intent and facts
+        self.intended = 0  # the revision of the last change that was not an endpoint's
+        self.version = 0  # counts changes to judge: equal versions mean that the same objects are sound
+        self.sound = -1  # the version at which whoever judges has found no problem at all
         self.loaded = False
         self.applied = False
         self.broken: dict[str, WeftError] = {}
@@ -60,17 +63,19 @@ class Feed:
         """Starts anew from a snapshot: what is not in it is gone."""
         known = set(self.world.networks)
         self.world = World(dead=self.world.dead)
-        self.version += 1
+        self._news()
         self.broken, self.echoes, self.loaded, self.applied = {}, {}, False, False
         self._ahead = {}
         for item in snapshot.items:
             self._take(item.key, item.value)
-        self.revision = snapshot.revision
+        self.revision = self.intended = snapshot.revision
         self.loaded = True
         self._dirty |= known | set(self.world.networks)
 
     def take(self, changes: Changes, fetched: Snapshot | None = None, prefixes: Iterable[str] = ()) -> None:
         """Takes changes; and with them what was read of further `prefixes`, of which nothing was known before."""
+        if any(not change.key.startswith(self.keys.endpoints) for change in changes.changes):
+            self.intended = changes.revision
         for change in changes.changes:
             if not self._is_old(change.key, changes.revision):
                 self._take(change.key, change.value)
@@ -93,15 +98,14 @@ class Feed:
         networks = {name for name in self.world.ports if self.keys.ports_of(name) in gone}
         segments = {key for key in self.world.seen if self.keys.endpoints_of(key) in gone}
         for name in networks:
-            del self.world.ports[name]
-            self.world.redeclared(name)
+            self.world.drop_ports(name)
         for key in segments:
             del self.world.seen[key]
             self.world.holders.pop(key, None)
             self._moved.pop(key, None)
         self.broken = {key: error for key, error in self.broken.items() if key not in gone}
         self._ahead = {prefix: until for prefix, until in self._ahead.items() if prefix not in gone}
-        self.version += 1
+        self._news()
         self._dirty |= networks | {name for name, network in self.world.networks.items() if network.key in segments}
 
     def taken(self) -> set[str]:
@@ -124,32 +128,37 @@ class Feed:
         self._dirty |= networks
 
     def _take(self, key: str, value: bytes | None) -> None:
-        self.version += not key.startswith(self.keys.endpoints)
-        self.broken.pop(key, None)
         if key == self.keys.guard:
             self.applied = value is not None
             return
+        if self.broken.pop(key, None) and not key.startswith(self.keys.endpoints):
+            self._news()
         try:
             if key.startswith(self.keys.intent):
                 self._take_intent(key, value)
             elif key.startswith(self.keys.facts):
+                self._news()
                 self._take_facts(key, value)
             elif key.startswith(self.keys.endpoints):
                 self._take_endpoint(key, value)
         except WeftError as error:
             self.broken[key] = error
+            if not key.startswith(self.keys.endpoints):
+                self._news()
+
+    def _news(self) -> None:
+        """Something that all must be judged anew for."""
+        self.version += 1
 
     def _take_intent(self, key: str, value: bytes | None) -> None:
         kind, name, network = self.keys.kind_and_name(key)
         thing = decode_object(self.keys, Put(key, value))[1] if value is not None else None
-        self.world.redeclared(network if kind == "ports" else None)
         if kind == "ports":
-            self._dirty.add(network)
-            before = self.world.ports.get(network, {}).get(name)
-            if before and isinstance(thing, Port) and before.node != thing.node:
-                self.departed.add(before.node)
-            _set(self.world.ports.setdefault(network, {}), name, thing, Port)
-        elif kind == "networks":
+            self._take_port(network, name, thing if isinstance(thing, Port) else None)
+            return
+        self._news()
+        self.world.redeclared()
+        if kind == "networks":
             self._dirty.add(name)
             _set(self.world.networks, name, thing, Network)
         elif kind == "routers":
@@ -160,6 +169,22 @@ class Feed:
         elif kind == "nodes":
             self._dirty |= self._networks_of(name)
             _set(self.world.nodes, name, thing, Node)
+
+    def _take_port(self, network: str, name: str, port: Port | None) -> None:
+        before = self.world.ports.get(network, {}).get(name)
+        if before and port and before.node != port.node:
+            self.departed.add(before.node)
+        # A sound world that stays so needs no judging; nothing is judged before it was judged whole.
+        own = self.own or ""
+        sound = self.loaded and self.sound == self.version and fits(self.world, own, before, port)
+        if sound and rows_alone(self.world, own, before, port):
+            for each in filter(None, (before, port)):
+                self._touched(self.world.networks[network].key, each.mac, each.ips)
+        else:
+            self._dirty.add(network)
+        self.world.put_port(network, name, port, unique=sound)
+        if not sound:
+            self._news()
 
     def _take_facts(self, key: str, value: bytes | None) -> None:
         name = key.removeprefix(self.keys.facts)
@@ -200,9 +225,13 @@ class Feed:
 
     def moved(self, endpoint: Endpoint) -> None:
         """Rows of this MAC and of these IPs may have to change."""
-        macs, ips = self._moved.setdefault(endpoint.key, (set(), set()))
-        macs.add(endpoint.mac)
-        ips.update(endpoint.ips)
+        self._touched(endpoint.key, endpoint.mac, endpoint.ips)
+
+    def _touched(self, key: SegmentKey, mac: str, its: Iterable[str]) -> None:
+        macs, ips = self._moved.setdefault(key, (set(), set()))
+        if mac:
+            macs.add(mac)
+        ips.update(its)
 
     def _networks_of(self, node: str) -> set[str]:
         networks = {

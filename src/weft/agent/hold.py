@@ -18,10 +18,11 @@ from weft.store.records import Keys
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Name → reasons why this node must not touch it."""
+    """Name → reasons why this node must not touch it. `sound`: there is no problem at all, of other nodes neither."""
 
     networks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     routers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    sound: bool = False
 
     def told(self) -> list[str]:
         """One line for each reason."""
@@ -45,12 +46,18 @@ def held(world: World, broken: dict[str, WeftError], keys: Keys, node: str) -> H
         _add(networks, of_kind, str(error))
         _add(routers, {name} if kind == "routers" else set(), str(error))
     intent = world.intent()
-    for problem in problems(intent):
+    twins = _twins(world) if sum(map(len, world.ports.values())) > len(intent.ports) else {}
+    for name, of_networks in twins.items():
+        text = f"ports.{name}: a port of this name stands in {len(of_networks)} networks; delete all but one"
+        _add(networks, of_networks, text)
+    of_intent = problems(intent)
+    for problem in of_intent:
         text = f"{'.'.join(str(part) for part in problem.path)}: {problem.what}"
         _add(networks, _networks(world, problem), text)
         _add(routers, {str(problem.path[1])} if problem.path[0] == "routers" else set(), text)
     mine = {name: facts for name, facts in world.facts.items() if name == node}
-    for problem in contradictions(intent, mine):
+    of_facts = contradictions(intent, mine)
+    for problem in of_facts:
         here = _networks(world, problem) & {name for name in world.networks if _here(world, name, node)}
         _add(networks, here, f"{problem.what}; {problem.remedy}")
     for name, router in world.routers.items():
@@ -59,6 +66,7 @@ def held(world: World, broken: dict[str, WeftError], keys: Keys, node: str) -> H
     return Held(
         {network: tuple(texts) for network, texts in networks.items()},
         {router: tuple(texts) for router, texts in routers.items()},
+        sound=not (broken or twins or of_intent or of_facts),
     )
 
 
@@ -110,6 +118,15 @@ def as_it_is(node: str, observed: Observed) -> NodePlan:
 def _add(reasons: dict[str, list[str]], networks: Iterable[str], text: str) -> None:
     for network in networks:
         reasons.setdefault(network, []).append(text)
+
+
+def _twins(world: World) -> dict[str, set[str]]:
+    """Names that ports of several networks have: among all objects each can stand but once."""
+    found: dict[str, set[str]] = {}
+    for network, ports in world.ports.items():
+        for name in ports:
+            found.setdefault(name, set()).add(network)
+    return {name: networks for name, networks in found.items() if len(networks) > 1}
 
 
 def _networks(world: World, problem: Problem) -> set[str]:

@@ -15,7 +15,9 @@ from weft.model.node import Facts, Node
 from weft.store.records import Keys, encode
 from weft.store.store import Put, Store
 
-_HASTE = 1.0  # seconds between two reports that differ in counts and notes only
+_GATHER = 0.02  # seconds from the first news to its report: what an agent does in one go is one
+_HASTE = 0.5  # seconds between two reports that differ in revision only: who waits for an apply wants to know
+_LEISURE = 1.0  # seconds between two that differ in counts and notes only
 
 
 def misplaced(declared: Node | None, node: str, facts: Facts | None) -> list[str]:
@@ -70,6 +72,7 @@ class Reporter:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(later):
                     await self._due.wait()
+            await asyncio.sleep(_GATHER)
             self._due.clear()
             later = await self._publish(*self._news) if self._news else None
 
@@ -79,13 +82,13 @@ class Reporter:
         if facts and facts != self._facts:
             writes.append(Put(f"{self._keys.facts}{self._node}", encode(facts)))
         if status != self._status:
-            if not writes and (left := self._at + _HASTE - self._now()) > 0 and self._alike(status):
+            if not writes and (left := self._at + self._rest(status) - self._now()) > 0:
                 return left
             report = msgspec.structs.replace(status, time=self._wall())
             writes.append(Put(f"{self._keys.status}{self._node}", encode(report)))
         try:
             if writes:
-                await self._store.transact([], writes)
+                await self._store.transact([], writes, durable=False)
         except WeftError as error:
             self._failures += 1
             self._trouble(error)
@@ -93,9 +96,12 @@ class Reporter:
         self._facts, self._status, self._at, self._failures = facts, status, self._now(), 0
         return None
 
-    def _alike(self, status: Status) -> bool:
-        """Whether it differs from the last one only in what changes with every host that moves."""
+    def _rest(self, status: Status) -> float:
+        """Seconds to keep from the last report: by what it differs in."""
         old = self._status
         if old is None:
-            return False
-        return msgspec.structs.replace(status, operations=old.operations, rows=old.rows, notes=old.notes) == old
+            return 0.0
+        counts = msgspec.structs.replace(status, operations=old.operations, rows=old.rows, notes=old.notes)
+        if counts == old:
+            return _LEISURE
+        return _HASTE if msgspec.structs.replace(counts, revision=old.revision) == old else 0.0

@@ -14,8 +14,8 @@ from weft.cli.agent import LogFormat
 from weft.model.errors import Kind, WeftError
 
 if TYPE_CHECKING:
-    from weft.peering.flannel.login import Login
     from weft.peering.flannel.options import Options
+    from weft.store.etcd.address import Address
 
 A = TypeVar("A", IPv4Address, IPv6Address)
 
@@ -85,7 +85,7 @@ def command(
     """
     from weft.cli import agent
     from weft.peering.flannel.external import Wish
-    from weft.peering.flannel.login import Login
+    from weft.peering.flannel.login import Login, address
     from weft.peering.flannel.options import Options
 
     if not 1 <= subnet_lease_renew_margin <= 1439:
@@ -101,9 +101,10 @@ def command(
     )
     options = Options(subnet_file, wish, ip_masq, 60.0 * subnet_lease_renew_margin, keep_lease)
     login = Login(etcd_endpoints, etcd_prefix, etcd_cafile, etcd_certfile, etcd_keyfile, etcd_username, etcd_password)
+    where = address(login)
     agent.configure(log)
     agent.permitted()
-    _run(login, options, (healthz_ip, healthz_port), cleanup)
+    _run(where, options, (healthz_ip, healthz_port), cleanup)
 
 
 def _address(name: str, text: str, kind: type[A]) -> A | None:
@@ -113,10 +114,9 @@ def _address(name: str, text: str, kind: type[A]) -> A | None:
         raise WeftError(Kind.USAGE, f"{name} is {text!r}", remedy="use one address of this family") from None
 
 
-def _run(login: Login, options: Options, health: tuple[str, int], cleanup: bool) -> None:
+def _run(where: Address, options: Options, health: tuple[str, int], cleanup: bool) -> None:
     import asyncio
 
-    from weft.peering.flannel.login import address
     from weft.peering.flannel.service import clean, serve
 
     def ready() -> None:
@@ -127,4 +127,4 @@ def _run(login: Login, options: Options, health: tuple[str, int], cleanup: bool)
         for line in clean(options) or ["nothing of ours is here"]:
             output.say(line)
         return
-    asyncio.run(serve(address(login), options, health, ready))
+    asyncio.run(serve(where, options, health, ready))

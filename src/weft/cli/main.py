@@ -30,6 +30,7 @@ from weft.cli import (
     output,
     schema,
     show,
+    sim,
     status,
 )
 from weft.cli import store as store_command
@@ -43,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (apply, diff, get, delete, show, status, doctor, agent, demo, schema):
+for command in (apply, diff, get, delete, show, status, doctor, agent, demo, sim, schema):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
 app.command(name="flannel", cls=go_flags.GoFlags)(flannel.command)
 app.add_typer(lab_test.app, name="lab")  # with `lab test`, which registers itself there

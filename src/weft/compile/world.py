@@ -6,25 +6,54 @@ through `see` and `forget` alone, which keep the index by IP address true.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from weft.model.address import is_canonical_ip, is_canonical_mac
 from weft.model.endpoint import Endpoint
 from weft.model.intent import Intent
 from weft.model.network import Network, SegmentKey
 from weft.model.node import Facts, Node
 from weft.model.port import Port
 from weft.model.router import Router
+from weft.model.validate.port import place_of
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What the declarations of one network say: ports by MAC, MACs by IP, addresses of gateways, nodes with a port."""
+    """What the declarations of one network say: ports by MAC, MACs by IP, addresses of gateways, ports by node.
+
+    `unique`: no two ports share a MAC or an IP, and all are written as weft writes them."""
 
     macs: dict[str, Port]
     ips: dict[str, str]
     gateways: frozenset[str]
-    nodes: frozenset[str]
+    nodes: Counter[str]
+    unique: bool
+
+    @staticmethod
+    def of(ports: Collection[Port], gateways: frozenset[str]) -> Declared:
+        macs = {port.mac: port for port in ports if port.mac}
+        ips = {ip: port.mac for port in ports for ip in port.ips}
+        alone = len(macs) == sum(1 for port in ports if port.mac) and len(ips) == sum(len(port.ips) for port in ports)
+        plain = all(map(is_canonical_mac, macs)) and all(map(is_canonical_ip, ips))
+        return Declared(macs, ips, gateways, Counter(port.node for port in ports), alone and plain)
+
+    def replace(self, before: Port | None, port: Port | None) -> None:
+        """One port instead of another, where all are unique and stay so."""
+        if before is not None:
+            self.macs.pop(before.mac, None)
+            for ip in before.ips:
+                self.ips.pop(ip, None)
+            self.nodes[before.node] -= 1
+            if not self.nodes[before.node]:
+                del self.nodes[before.node]
+        if port is not None:
+            if port.mac:
+                self.macs[port.mac] = port
+            self.ips.update(dict.fromkeys(port.ips, port.mac))
+            self.nodes[port.node] += 1
 
 
 @dataclass(slots=True)
@@ -42,6 +71,7 @@ class World:
     facts: dict[str, Facts] = field(default_factory=dict)
     dead: frozenset[str] = frozenset()
     _declared: dict[str, Declared] = field(default_factory=dict)
+    _places: Counter[int] | None = None  # hashes of ports' places; made when first asked for
 
     @staticmethod
     def of(intent: Intent, facts: Mapping[str, Facts] | None = None, seen: Iterable[Endpoint] = ()) -> World:
@@ -56,14 +86,41 @@ class World:
         """The declarations of a network, indexed; kept until `redeclared`."""
         found = self._declared.get(network)
         if found is None:
+            gateways = (ip for router in self.routers.values() for ip in router.gateways.get(network, ()))
             ports = self.ports.get(network, {}).values()
-            found = self._declared[network] = Declared(
-                macs={port.mac: port for port in ports if port.mac},
-                ips={ip: port.mac for port in ports for ip in port.ips},
-                gateways=frozenset(ip for router in self.routers.values() for ip in router.gateways.get(network, ())),
-                nodes=frozenset(port.node for port in ports),
-            )
+            found = self._declared[network] = Declared.of(ports, frozenset(gateways))
         return found
+
+    def put_port(self, network: str, name: str, port: Port | None, *, unique: bool = False) -> None:
+        """A port, or None, where a port may stand. `unique`: it shares no MAC and no IP with another one there."""
+        ports = self.ports.setdefault(network, {})
+        before = ports.get(name)
+        if port is not None:
+            ports[name] = port
+        else:
+            ports.pop(name, None)
+        if self._places is not None:
+            for each, count in ((before, -1), (port, 1)):
+                if each is not None:
+                    self._places[hash(place_of(each))] += count
+        declared = self._declared.get(network)
+        if unique and declared is not None and declared.unique:
+            declared.replace(before, port)
+        else:
+            self._declared.pop(network, None)
+
+    def taken(self, place: tuple[str, ...]) -> bool:
+        """Whether a port stands there already; now and then True where none does."""
+        if self._places is None:
+            ports = (port for of_network in self.ports.values() for port in of_network.values())
+            self._places = Counter(hash(place_of(port)) for port in ports)
+        return self._places[hash(place)] > 0
+
+    def drop_ports(self, network: str) -> None:
+        """Forgets all ports of a network."""
+        self.ports.pop(network, None)
+        self._declared.pop(network, None)
+        self._places = None
 
     def redeclared(self, network: str | None = None) -> None:
         """Declarations of this network (or of any) have changed."""

@@ -10,6 +10,7 @@ from weft.l3 import irb, paths, router, tables
 from weft.l3.announce import announce
 from weft.l3.events import Events
 from weft.l3.inside import Inside, RouterHost
+from weft.l3.seat import L3Seat
 from weft.l3.sought import Sought, Wish
 from weft.model.network import SegmentKey
 from weft.netlink.namespace import Rename
@@ -42,8 +43,11 @@ class KernelRouting:
     """The routers of one node. Raises WeftError.
 
     `namespace`: the named network namespace that the host lives in, None for the process's own. `names` maps a router's
-    namespace as the plan calls it to its name on this machine (labs rename them).
+    namespace as the plan calls it to its name on this machine (labs rename them). `seat`: who makes L3 VNIs; None:
+    vxlan devices of the kernel.
     """
+
+    seat: L3Seat | None = None
 
     def __init__(self, cluster: str = "default", namespace: str | None = None, names: Rename = _same) -> None:
         self._host = RouterHost(cluster, namespace, names)
@@ -98,10 +102,10 @@ class KernelRouting:
         """One operation of those that `is_ours` names. Raises WeftError."""
         match operation:
             case PutRouter(wanted):
-                router.put(self._host, wanted)
+                router.put(self._host, wanted, self.seat)
                 self._put[wanted.name] = wanted
             case DropRouter(gone):
-                router.drop(self._host, gone)
+                router.drop(self._host, gone, self.seat)
                 self._put.pop(gone.name, None)
             case PutIrb(wanted, interface):
                 irb.put(self._host, wanted, interface)

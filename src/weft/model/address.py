@@ -34,6 +34,19 @@ def parse_mac(text: str) -> str:
     return mac
 
 
+def is_canonical_mac(text: str) -> bool:
+    """Whether a MAC address is written as `parse_mac` writes it."""
+    return _MAC.fullmatch(text) is not None
+
+
+def is_canonical_ip(text: str) -> bool:
+    """Whether an address is written as `parse_ip` writes it; IPv4 can be written in no other way."""
+    try:
+        return ":" not in text or parse_ip(text) == text
+    except WeftError:
+        return False
+
+
 def parse_unicast_mac(text: str) -> str:
     """As `parse_mac`, and an address that a host can have: not multicast, not all zeros."""
     mac = parse_mac(text)
@@ -92,6 +105,11 @@ def words_to_ip(high: int, low: int) -> str:
     if high == 0 and low >> 32 == 0xFFFF:
         return str(ipaddress.IPv4Address(low & 0xFFFFFFFF))
     return str(ipaddress.IPv6Address(high << 64 | low))
+
+
+def is_mac(text: str) -> bool:
+    """Which of a canonical MAC address and an IP address it is."""
+    return len(text) == 17 and text.count(":") == 5
 
 
 def is_ipv6(ip: str) -> bool:

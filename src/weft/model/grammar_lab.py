@@ -76,6 +76,7 @@ class FlannelShape(Shape):
 
     config: dict[str, Any] = Field(
         description="The network's configuration, as flannel's etcd holds it.",
+        json_schema_extra={"additionalProperties": {}},
         examples=[{"Network": "10.2.0.0/16", "Backend": {"Type": "vxlan"}}],
     )
     subnets: dict[str, Subnet] = Field(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from weft.model.address import int_to_mac
 from weft.netlink import message as m
 from weft.netlink import neighbor as n
 from weft.netlink import route
@@ -62,6 +63,15 @@ class Bulk:
     def drop_fdb(self, ifindex: int, rows: Rows, ntf: int = n.NTF_SELF | n.NTF_MASTER) -> list[Refusal]:
         """Removes rows by MAC; a MAC whose bridge row is missing is refused and keeps its vxlan row."""
         return self._send(rows, n.encode(rows, n.Form(n.FDB_KEY, ifindex, ntf=ntf)))
+
+    def is_local(self, port: int, mac: int) -> bool:
+        """Whether the bridge of this port owns a MAC, as its own or a port's (rtnl_fdb_get, net/core/rtnetlink.c)."""
+        body = n.NDMSG.pack(n.AF_BRIDGE, port, 0, n.NTF_MASTER, 0) + m.attribute(n.NDA_LLADDR, mac.to_bytes(6, "big"))
+        try:
+            found = self._channel.get(n.RTM_GETNEIGH, body)
+        except NetlinkError as error:
+            raise failure(error, int_to_mac(mac), "read its row") from error
+        return found is not None and bool(n.NDMSG.unpack_from(found)[2] & n.NUD_PERMANENT)
 
     def age_fdb(self, ifindex: int, rows: Rows) -> list[Refusal]:
         """Makes rows of a bridge port learned ones, which age: by MAC, whatever they were."""

@@ -33,8 +33,10 @@ class LateStore:
     def watch(self, prefixes: Sequence[Prefix], revision: int) -> AsyncIterator[Changes]:
         return self.opened().watch(prefixes, revision)
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
-        return await self.opened().transact(compares, writes)
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
+        return await self.opened().transact(compares, writes, durable=durable)
 
     async def grant(self, ttl: float) -> int:
         return await self.opened().grant(ttl)

@@ -156,7 +156,9 @@ class MemoryStore:
         wanted = Prefixes(prefixes)
         return Watch(self._bell, lambda since: self._changes(wanted, since), self._patience, revision)
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
         memory = self._current()
         check_transaction(compares, writes)
         for compare in compares:

@@ -5,8 +5,8 @@ changes into `history`, from which watches read. After the commit the writer rin
 of all processes read on from where they stand.
 
 Durability: `synchronous = FULL`. In WAL mode NORMAL would survive a crash of any process, but a power cut could take
-back the last transactions; what `weft apply` has called stored must stay stored. Only the clockwork of leases (grant,
-keep alive, expiry) goes without fsync: a power cut is a reboot, and a reboot ends every lease anyway.
+back the last transactions; what `weft apply` has called stored must stay stored. Only what need not be durable and the
+clockwork of leases (grant, keep alive, expiry) go without fsync: a power cut is a reboot, and that ends every lease.
 
 The file may be replaced (restored from a copy) or damaged under us: one call says so (UNREACHABLE, or what sqlite
 says), and the next one opens what stands at the path then, never making a new one. A watch of before ends with it.
@@ -107,9 +107,11 @@ class SqliteStore:
         generation = self._generation
         return Watch(self._bell, lambda since: self._changes(wanted, since, generation), self._patience, revision)
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
         check_transaction(compares, writes)
-        with self._writing() as database:
+        with self._writing(durable=durable) as database:
             for compare in compares:
                 row = database.execute("SELECT revision FROM item WHERE key = ?", (compare.key,)).fetchone()
                 if compare.revision != (row[0] if row else 0):
@@ -155,28 +157,14 @@ class SqliteStore:
 
     def _changes(self, wanted: Prefixes, since: int, generation: int) -> tuple[list[Changes], int]:
         """Whole transactions from `since` on, about `BATCH` changes of them, and where to read on."""
-        self._expire()
-        if generation != self._generation:
-            raise replaced(self._path, gone=False)
         with self._reading() as database:
-            revision, oldest = _state(database)
-            if since < oldest:
-                raise Compacted(oldest)
-            if since > revision:
-                return [], since
-            found: list[Changes] = []
-            read = 0
-            # Closed early, because a statement that is still open holds its snapshot, and so the log, beyond ROLLBACK.
-            with closing(database.execute(_HISTORY, (since,))) as rows:
-                for at, group in groupby(rows, key=itemgetter(0)):
-                    seen = [(key, value) for _, key, value in group]
-                    inside = tuple(Change(key, value, at) for key, value in seen if key in wanted)
-                    if inside:
-                        found.append(Changes(at, inside))
-                    read += len(seen)
-                    if read >= BATCH:
-                        return found, at + 1
-            return found, revision + 1
+            if generation != self._generation:
+                raise replaced(self._path, gone=False)
+            if not self._is_due(database):
+                return _since(database, wanted, since)
+        self._expire()
+        with self._reading() as database:
+            return _since(database, wanted, since)
 
     def _patience(self) -> float:
         """Seconds until a watch has to look by itself: when the next lease ends, or to be safe."""
@@ -262,10 +250,14 @@ class SqliteStore:
     def _expire(self) -> None:
         """Ends the leases that are due, if there are any."""
         with self._reading() as database:
-            due = database.execute(f"SELECT 1 FROM lease WHERE {_DUE} LIMIT 1", (self._boot, self._clock())).fetchone()
+            due = self._is_due(database)
         if due:
             with self._writing(durable=False):
                 pass  # opening it was all
+
+    def _is_due(self, database: sqlite3.Connection) -> bool:
+        query = f"SELECT 1 FROM lease WHERE {_DUE} LIMIT 1"
+        return database.execute(query, (self._boot, self._clock())).fetchone() is not None
 
     def _trim(self, database: sqlite3.Connection) -> None:
         """Forgets whole transactions once history holds twice its limit, so that this is rare."""
@@ -340,6 +332,27 @@ def _state(database: sqlite3.Connection) -> tuple[int, int]:
     """The current revision, and the oldest in history."""
     revision, oldest = database.execute("SELECT revision, oldest FROM state").fetchone()
     return revision, oldest
+
+
+def _since(database: sqlite3.Connection, wanted: Prefixes, since: int) -> tuple[list[Changes], int]:
+    revision, oldest = _state(database)
+    if since < oldest:
+        raise Compacted(oldest)
+    if since > revision:
+        return [], since
+    found: list[Changes] = []
+    read = 0
+    # Closed early, because a statement that is still open holds its snapshot, and so the log, beyond ROLLBACK.
+    with closing(database.execute(_HISTORY, (since,))) as rows:
+        for at, group in groupby(rows, key=itemgetter(0)):
+            seen = [(key, value) for _, key, value in group]
+            inside = tuple(Change(key, value, at) for key, value in seen if key in wanted)
+            if inside:
+                found.append(Changes(at, inside))
+            read += len(seen)
+            if read >= BATCH:
+                return found, at + 1
+    return found, revision + 1
 
 
 def _require(database: sqlite3.Connection, lease: int) -> None:

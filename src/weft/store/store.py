@@ -147,8 +147,11 @@ class Store(Protocol):
         """
         ...
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
-        """All writes or none. A key may be written once only (`INVALID`).
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
+        """All writes or none. A key may be written once only (`INVALID`). Not `durable`: where that saves waiting for a
+        disk, a power cut may take it back (reports, which are made again after it).
 
         Comparisons come first; only if all hold, a `Put` on a lease that is gone raises `LeaseLost`. Raises `TooLarge`
         for what does not fit into one. A `Put` without a lease detaches the key from the one it had.

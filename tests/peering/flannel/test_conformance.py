@@ -100,6 +100,11 @@ def test_packets_pass_both_ways(backend: str, server: Etcd, node: Make, hosts: F
         until(lambda: not reaches(inside, THERE), "a node that left is still there")
     if backend == "udp":
         _as_on_the_wire(frames)
+    assert mine.end() == 0
+    mine.start("--cleanup")
+    assert mine.exits() == 0
+    assert "flannel" not in mine.host.ip("-o", "link")
+    assert "proto 88" not in mine.host.ip("route")
 
 
 def _oversized(namespace: str, target: str) -> str:
@@ -164,7 +169,6 @@ def probed(source: str, target: str) -> Iterator[list[int]]:
                 thread.join()
 
 
-@pytest.mark.parametrize("backend", ["udp"], indirect=True)
 def test_nothing_is_lost_while_etcd_and_the_daemon_are_down(
     backend: str, server: Etcd, node: Make, hosts: Fabric
 ) -> None:

@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,30 @@ def test_another_address_of_the_host_changes_the_lease_in_place(server: Etcd, no
     mine.up()  # it changed while the daemon was down
     assert list(server.leases()) == ["subnets/10.2.5.0-24"]
     assert "192.168.136.66" in server.leases()["subnets/10.2.5.0-24"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_restart_writes_nothing(server: Etcd, node: Make, number: signal.Signals) -> None:
+    server.put("config", VXLAN)
+    server.put("subnets/10.2.14.0-24", PEER)
+    mine = node(5, "-keep-lease", "-ip-masq")
+    mine.pin("10.2.5.0/24")
+    mine.up()
+    until(lambda: mine.host.routes() == {ROUTE}, "the route does not come")
+    revision, rules = server.modified("subnets/10.2.5.0-24"), mine.host.exec("nft", "-a", "list", "ruleset")
+    with (mine.root / "monitor").open("wb") as out:
+        told = subprocess.Popen(["ip", "-n", mine.host.namespace, "monitor", "link", "address", "route"], stdout=out)
+        try:
+            mine.end(number)
+            mine.up()
+            mine.host.do("ip link set lo down")  # the end of what is of interest
+            until(lambda: b"lo:" in (mine.root / "monitor").read_bytes(), "ip monitor says nothing")
+        finally:
+            told.kill()
+            told.wait(10)
+    assert "flannel" not in (mine.root / "monitor").read_text()
+    assert server.modified("subnets/10.2.5.0-24") == revision
+    assert mine.host.exec("nft", "-a", "list", "ruleset") == rules
 
 
 def test_a_reservation_is_taken_and_stays_one(server: Etcd, node: Make) -> None:

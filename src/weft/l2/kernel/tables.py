@@ -27,6 +27,7 @@ from weft.plan.segment import Segment
 from weft.plan.tables import FDB, FLOOD, NEIGHBORS, Rows, Table, Tables, empty, normalized, text
 
 _STATIC = n.NUD_NOARP | n.NUD_PERMANENT
+_FEW = 4
 _GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
 
 
@@ -40,8 +41,7 @@ def put(host: Host, operation: PutRows) -> None:
     if table is Table.FLOOD:
         _raise(operation, host.bulk.put_flood(tunnel.index, rows))
         return
-    local = _local(host, tunnel)
-    mine = np.isin(rows["mac"], local)
+    mine = _local(host, tunnel, rows)
     if mine.any():
         mac = int_to_mac(int(rows["mac"][mine][0]))
         what = f"{mac} belongs to a device of this bridge and cannot be a remote MAC"
@@ -93,11 +93,15 @@ def empty_neighbors(host: Host, bridge: int) -> None:
     host.bulk.drop_neighbors(bridge, _neighbors(found[found["ifindex"] == bridge]))
 
 
-def _local(host: Host, tunnel: Link) -> npt.NDArray[np.uint64]:
-    """MACs that the bridge owns: its own and its ports'."""
-    members = host.links.dump(master=tunnel.master) if tunnel.master else []
-    bridge = host.links.get_index(tunnel.master) if tunnel.master else None
-    return np.array([mac_to_int(link.mac) for link in (*members, *((bridge,) if bridge else ()))], np.uint64)
+def _local(host: Host, tunnel: Link, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Which rows have a MAC that the bridge owns: its own or a port's. A few are asked for one by one."""
+    if not tunnel.master:
+        return np.zeros(len(rows), bool)
+    if len(rows) <= _FEW:
+        return np.array([host.bulk.is_local(tunnel.index, mac) for mac in rows["mac"].tolist()], bool)
+    bridge = host.links.get_index(tunnel.master)
+    links = (*host.links.dump(master=tunnel.master), *((bridge,) if bridge else ()))
+    return np.isin(rows["mac"], np.array([mac_to_int(link.mac) for link in links], np.uint64))
 
 
 def _bridge(host: Host, key: SegmentKey) -> Link:

@@ -3,6 +3,10 @@
 Flows are lost when ovs-vswitchd ends; the database is not, so it is the record that says which segments are here.
 br-int switches between local ports by itself (fail-mode standalone), also when nobody tells it anything; br-tun does
 what flows say and nothing else (secure).
+
+Isolated ports (`arp: proxy`) are `protected` ones of br-int, which exchange no frames. The patch is one as well:
+nothing passes between them and tunnels, and for all other ports it makes no difference. Its end in br-tun is not, as
+what is answered there goes back where it came from.
 """
 
 from __future__ import annotations
@@ -28,9 +32,9 @@ _BRIDGES = ((INTEGRATION, PATCH_TO_TUNNELS, "standalone"), (TUNNELS, PATCH_TO_IN
 def check(segment: Segment) -> None:
     """Raises UNSUPPORTED for what this datapath cannot be."""
     where = f"network {segment.network}"
-    if segment.arp is Arp.PROXY:
-        what = "`arp: proxy` needs a router, which this datapath cannot be yet"
-        raise WeftError(Kind.UNSUPPORTED, what, where=where, remedy="use `arp: suppress` or `arp: flood`")
+    if segment.arp is Arp.PROXY and segment.learning:
+        what = "`arp: proxy` with data-plane learning is more than this datapath can do yet"
+        raise WeftError(Kind.UNSUPPORTED, what, where=where, remedy="leave out `learning: data-plane`")
     if segment.group:
         what = f"Open vSwitch receives no group packets, so that nothing sent to {segment.group} would arrive"
         remedy = "use `flood: ingress-replication`, or `datapath: kernel` on this node"
@@ -49,17 +53,19 @@ def put_bridges(switch: Switch, bridges: dict[str, Bridge]) -> list[Operation]:
             operations += ovsdb.add_bridge(name, {}, **columns)
         elif bridge.datapath_type != columns["datapath_type"] or bridge.fail_mode != fail_mode:
             operations.append(ovsdb.update("Bridge", bridge.uuid, **columns))
+        protected = name == INTEGRATION
         stated = {"type": "patch", "options": {"peer": patches[name]}}
         found = bridge.ports.get(patch) if bridge else None
         if found is None:
             uuid = bridge.uuid if bridge else ovsdb.named(name)
-            operations += ovsdb.add_port(uuid, patch, {"external_ids": switch.mark("patch", patch)}, stated)
+            columns = {"external_ids": switch.mark("patch", patch), "protected": protected}
+            operations += ovsdb.add_port(uuid, patch, columns, stated)
         else:
             for interface in found.interfaces:
                 if interface.options != stated["options"] or interface.type != "patch":
                     operations.append(ovsdb.update("Interface", interface.uuid, **stated))
-            if found.tag is not None:
-                operations.append(ovsdb.update("Port", found.uuid, tag=()))
+            if found.tag is not None or found.protected is not protected:
+                operations.append(ovsdb.update("Port", found.uuid, tag=(), protected=protected))
     return operations
 
 

@@ -123,7 +123,7 @@ class Changes:
         made = attach.attach(self._cluster, port, target)
         with self._engine.still():
             self._world.ports[port.name] = made
-            state.switch.ports = {**state.switch.ports, port.name: False}
+            state.switch.ports = {**state.switch.ports, port.name: port.isolated}
         self._engine.watch_port(made)
 
     def _unset_port(self, port: LocalPort) -> None:

@@ -38,6 +38,8 @@ class UserDatapath:
     forwarder gives each direction a thread of its own.
     """
 
+    takes_udp_port = True  # what arrives on a segment's UDP port never reaches a vxlan device beside it
+
     def __init__(
         self,
         cluster: str = "default",

@@ -23,11 +23,12 @@ SOURCE_PORTS = 16
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _IP_MULTICAST_ALL, _IP_RECVTOS, _IP_MTU_DISCOVER, _PMTUDISC_WANT, _PMTUDISC_PROBE = 49, 13, 10, 1, 3
 _IPV6_RECVTCLASS, _IPV6_TCLASS, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG, _IPV6_MULTICAST_ALL = 66, 67, 23, 62, 29
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 RECEIVE = 8 << 20  # octets that may wait
 _PAYLOAD_MAX = 65507 - 20  # of one send: 65,535 less IPv6 and UDP headers
 _TRAIN_MAX = 64  # datagrams of one send (UDP_MAX_SEGMENTS of older kernels)
 _TTL = 64
-_RCVBUFFORCE = 33
+_TRAIN_TOO_BIG = (errno.EINVAL, errno.EMSGSIZE)  # what older and newer kernels say where datagrams don't fit the path
 
 Buffers = Sequence[bytes | bytearray | memoryview]
 
@@ -67,7 +68,7 @@ class Underlay:
     def _receiver(self, address: str) -> socket.socket:
         receiver = self._socket()
         try:
-            _make_room(receiver)
+            _room(receiver, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
             if self._ipv6:
                 receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 receiver.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
@@ -92,7 +93,7 @@ class Underlay:
         return sender
 
     def _sending(self, sender: socket.socket) -> socket.socket:
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, RECEIVE)
+        _room(sender, _SO_SNDBUFFORCE, socket.SO_SNDBUF)
         discover = _PMTUDISC_WANT if self._fragment else _PMTUDISC_PROBE
         if self._ipv6:
             sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discover)
@@ -178,7 +179,7 @@ class Underlay:
         try:
             sender.sendmsg(parts, [*mark, cut] if octets > size else mark, 0, to)
         except OSError as error:
-            if error.errno != errno.EINVAL or not self._fragment:
+            if error.errno not in _TRAIN_TOO_BIG or not self._fragment or octets <= size:
                 raise
             whole = b"".join(parts)
             for at in range(0, octets, size):  # the path carries less: no train, but fragments
@@ -199,15 +200,6 @@ _LITTLE = struct.pack("=H", 1) == b"\1\0"
 _TOS = {(socket.IPPROTO_IP, socket.IP_TOS), (socket.IPPROTO_IPV6, _IPV6_TCLASS)}
 
 
-def _make_room(receiver: socket.socket) -> int:
-    """As many octets as we may let wait in a socket, beyond what net.core.rmem_max allows everybody if need be."""
-    try:
-        receiver.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, RECEIVE)
-    except PermissionError:
-        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE)
-    return receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel tells twice the octets
-
-
 def _offers(of: socket.socket, option: int, value: int = 0) -> bool:
     """Whether the kernel knows an option of UDP sockets."""
     try:
@@ -217,11 +209,26 @@ def _offers(of: socket.socket, option: int, value: int = 0) -> bool:
     return True
 
 
+def _room(of: socket.socket, force: int, plain: int) -> None:
+    """Sizes a queue; who may not, within the host's limit."""
+    try:
+        of.setsockopt(socket.SOL_SOCKET, force, RECEIVE)
+    except PermissionError:
+        of.setsockopt(socket.SOL_SOCKET, plain, RECEIVE)
+
+
 def offers() -> dict[str, bool]:
     """Which of the two offloads of UDP sockets this kernel has, and whether a socket may hold as much as we want."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        room = _make_room(probe) >= RECEIVE
-        return {"UDP_SEGMENT": _offers(probe, _UDP_SEGMENT), "UDP_GRO": _offers(probe, _UDP_GRO, 1), "room": room}
+        _room(probe, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
+        room = (
+            probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2 >= RECEIVE
+        )  # the kernel tells twice the octets
+        return {
+            "UDP_SEGMENT": _offers(probe, _UDP_SEGMENT),
+            "UDP_GRO": _offers(probe, _UDP_GRO, 1),
+            "room": held >= RECEIVE,
+        }
 
 
 def _failure(error: OSError, where: str) -> WeftError:

@@ -50,7 +50,7 @@ class SegmentState:
 
     def __init__(self, segment: Segment, underlay: Underlay) -> None:
         self.tables = Tables.none()
-        self.switch = Switch(learning=segment.learning, age=segment.age, arp=segment.arp, group=segment.group)
+        self.switch = _switch(segment)
         self.members: frozenset[str] = frozenset()
         self.vxlan = Vxlan(segment.key.vni).encode()
         self.state(segment, underlay)
@@ -59,7 +59,7 @@ class SegmentState:
         """The segment as it is wanted now; tables and what was learned stay."""
         self.segment, self.underlay = segment, underlay
         self.longest = segment.mtu + _ETHERNET
-        switch = Switch(learning=segment.learning, age=segment.age, arp=segment.arp, group=segment.group)
+        switch = _switch(segment)
         switch.ports, switch.static, switch.flood = self.switch.ports, self.switch.static, self.switch.flood
         switch.neighbors, switch.learned = self.switch.neighbors, self.switch.learned
         self.switch = switch
@@ -106,6 +106,12 @@ class SegmentState:
             if entry.vtep is not None and now - entry.seen <= self.switch.age
         ]
         return Tables(tables.fdb(found), tables.empty(Table.NEIGHBORS), tables.empty(Table.FLOOD))
+
+
+def _switch(segment: Segment) -> Switch:
+    return Switch(
+        learning=segment.learning, age=segment.age, arp=segment.arp, group=segment.group, anycast=segment.anycast
+    )
 
 
 def _mac(value: int) -> bytes:

@@ -175,16 +175,20 @@ def _hosts(port: Port) -> list[Problem]:
     return []
 
 
+def place_of(port: Port) -> Place:
+    """Where it is attached, which no other port may be."""
+    attach = port.attach
+    if attach.kind is AttachKind.HOST:
+        return (port.node, "host", port.network)
+    if attach.kind is AttachKind.NAMESPACE:
+        return (port.node, "namespace", attach.target, attach.interface)
+    return (port.node, "device", attach.target)
+
+
 def _place(port: Port, places: dict[Place, str]) -> list[Problem]:
     """A TAP and an interface are both devices of the host, so one name is one place; a host port's is its network."""
     attach = port.attach
-    place: Place
-    if attach.kind is AttachKind.HOST:
-        place = (port.node, "host", port.network)
-    elif attach.kind is AttachKind.NAMESPACE:
-        place = (port.node, "namespace", attach.target, attach.interface)
-    else:
-        place = (port.node, "device", attach.target)
+    place = place_of(port)
     other = places.setdefault(place, port.name)
     if other is port.name:
         return []

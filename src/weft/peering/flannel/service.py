@@ -10,6 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from weft.agent.lock import NodeLock
+from weft.agent.notify import Notifier
 from weft.agent.until import unless
 from weft.l2.user.iptunnel.tunnels import IpTunnels
 from weft.model.errors import Kind, WeftError
@@ -34,12 +35,19 @@ async def serve(address: Address, options: Options, where: tuple[str, int], read
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     daemon = Daemon(address, options, make, log)
+    notifier = Notifier()
+
+    def told() -> None:
+        notifier.ready()
+        ready()
+
     async with contextlib.AsyncExitStack() as opened:
         opened.callback(_lock(options).close)
         if where[1]:
             pages = await health.serve(*where, lambda: daemon.ready, daemon.problems)
             opened.callback(pages.close)
-        await unless(stop, daemon.run(ready))
+        await unless(stop, daemon.run(told))
+        notifier.stopping()
         await daemon.release()
     log("stopped")  # packets go on flowing
 
@@ -82,6 +90,7 @@ def log(event: str, *, warning: bool = False, **values: object) -> None:
 def _lock(options: Options) -> NodeLock:
     file = options.subnet_file
     try:
+        file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)  # who starts containers reads the file there
         return NodeLock(file.parent, "weft", file.name)
     except OSError as error:
         why = (error.strerror or "").lower()

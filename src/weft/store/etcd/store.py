@@ -96,7 +96,9 @@ class EtcdStore:
         self._watches.add(watch)
         return watch
 
-    async def transact(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Outcome:
+    async def transact(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
+    ) -> Outcome:
         check_transaction(compares, writes)
         request = {
             "compare": [
