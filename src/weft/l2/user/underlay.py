@@ -221,9 +221,7 @@ def offers() -> dict[str, bool]:
     """Which of the two offloads of UDP sockets this kernel has, and whether a socket may hold as much as we want."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         _room(probe, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
-        room = (
-            probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2 >= RECEIVE
-        )  # the kernel tells twice the octets
+        held = probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel tells twice the octets
         return {
             "UDP_SEGMENT": _offers(probe, _UDP_SEGMENT),
             "UDP_GRO": _offers(probe, _UDP_GRO, 1),
