@@ -63,13 +63,15 @@ def make(where: str | None, family: int, kind: int, protocol: int = 0) -> socket
 def serve(path: Path) -> None:
     """Lends until the process is ended; the socket at `path` is its owner's alone. Raises OSError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as listener:
-        path.unlink(missing_ok=True)
+        unready = path.with_name(f"{path.name}.new")
+        unready.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:
-            listener.bind(str(path))
+            listener.bind(str(unready))
         finally:
             os.umask(mask)
         listener.listen(16)
+        unready.rename(path)  # who finds it can connect
         try:
             while True:
                 client, _ = listener.accept()

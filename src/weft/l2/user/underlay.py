@@ -215,14 +215,18 @@ def _room(of: socket.socket, force: int, plain: int) -> int:
         of.setsockopt(socket.SOL_SOCKET, force, RECEIVE)
     except PermissionError:
         of.setsockopt(socket.SOL_SOCKET, plain, RECEIVE)
-    return of.getsockopt(socket.SOL_SOCKET, plain) // 2  # the kernel tells twice the octets
 
 
 def offers() -> dict[str, bool]:
     """Which of the two offloads of UDP sockets this kernel has, and whether a socket may hold as much as we want."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        room = _room(probe, _SO_RCVBUFFORCE, socket.SO_RCVBUF) >= RECEIVE
-        return {"UDP_SEGMENT": _offers(probe, _UDP_SEGMENT), "UDP_GRO": _offers(probe, _UDP_GRO, 1), "room": room}
+        _room(probe, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
+        held = probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel tells twice the octets
+        return {
+            "UDP_SEGMENT": _offers(probe, _UDP_SEGMENT),
+            "UDP_GRO": _offers(probe, _UDP_GRO, 1),
+            "room": held >= RECEIVE,
+        }
 
 
 def _failure(error: OSError, where: str) -> WeftError:
