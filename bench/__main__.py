@@ -8,12 +8,12 @@ from pathlib import Path
 
 from bench.measure import machine
 
-NAMES = sorted(
-    path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "__main__", "measure")
-)
+_PARTS = ("__init__", "__main__", "measure", "routed")  # of others
+NAMES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _PARTS)
 
 
 def main(arguments: list[str]) -> int:
+    arguments = [arguments[0].replace("-", "_"), *arguments[1:]] if arguments else []
     if arguments and arguments[0] not in NAMES:
         print(f"there is no benchmark '{arguments[0]}'; one of {', '.join(NAMES)}", file=sys.stderr)
         return 2

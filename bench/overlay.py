@@ -1,4 +1,5 @@
-"""One TCP stream over the overlay: Weft / the same topology made by hand with `ip` / the bare underlay.
+"""One TCP stream over the overlay: Weft / the same topology made by hand with `ip` / the bare underlay; then the routed
+one (bench.routed).
 
     python -m bench overlay [ROUNDS]
 
@@ -14,6 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bench import routed
 from weft.lab import lab
 from weft.model.file import parse
 
@@ -58,6 +60,8 @@ def run(*arguments: str) -> Iterator[str]:
     for name, of in figures.items():
         yield f"| {name} | {statistics.median(of):.2f} | {min(of):.2f} | {max(of):.2f} |"
     yield f"Weft / by hand, median of pairs: {statistics.median(hand):.3f}"
+    yield ""
+    yield from routed.run(*arguments)
 
 
 @contextmanager

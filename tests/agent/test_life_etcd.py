@@ -145,5 +145,6 @@ def test_each_cause_was_told_once(fleet: EtcdFleet) -> None:
 
 
 def test_what_goes_away_would_have_been_seen(fleet: EtcdFleet) -> None:
-    ip(fleet.world.hosts[0], *["bridge", "fdb", "del", "02:00:00:00:00:0b", "dev", "wx5000", "self"])
+    command = "bridge fdb del 02:00:00:00:00:0b dev wx5000 self"
+    ip(fleet.world.hosts[0], *command.split())
     assert any("02:00:00:00:00:0b" in line and "wx5000" in line for line in fleet.erased())

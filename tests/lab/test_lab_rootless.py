@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import weft
+from tests.conftest import REPOSITORY
 from weft.lab import process
 
 pytestmark = pytest.mark.system
@@ -105,6 +106,19 @@ def test_a_lab_without_root(user: Ordinary) -> None:
     assert done.returncode == 0, done.stderr
     assert not process.alive(holder)
     assert list((user.home / "state/weft/labs").iterdir()) == []
+
+
+@pytest.mark.parametrize("file", ["05b-nat"])
+def test_routers_without_root(user: Ordinary, file: str) -> None:
+    (user.home / "t.yaml").write_text((REPOSITORY / "labs" / f"{file}.yaml").read_text())
+    try:
+        done = user.run("up", "mine")
+        assert done.returncode == 0, done.stderr
+        done = user.run("test", "mine")
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        done = user.run("down", "mine")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_lab_whose_holder_was_killed_is_stale_and_can_be_cleared(user: Ordinary) -> None:

@@ -4,7 +4,7 @@ FULL = """\
 nodes:
   h1: {vtep: 192.168.33.12}
   h2: {vtep: 192.168.33.13}
-  b1: {vtep: 192.168.34.2, datapath: ovs}
+  b1: {vtep: 192.168.34.2, datapath: user}
 networks:
   blue:  {vni: 5000, subnet: 10.1.1.0/24, arp: proxy}
   green: {vni: 6000, subnet: 10.1.2.0/24, learning: data-plane, flood: {group: 239.1.1.1}, age: 5m}

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from itertools import groupby
 
+from weft.agent.l3_segments import L3Segments
 from weft.l2.datapath import Applied, Counters, Datapath, Event, Heard, Punted, Sought, ToPorts, ToTunnels
 from weft.l2.open import open_datapath
 from weft.l3.routing import KernelRouting, is_ours
@@ -19,7 +20,7 @@ from weft.model.network import SegmentKey
 from weft.model.node import DatapathKind, Facts
 from weft.netlink.namespace import Rename
 from weft.plan.node import Observed
-from weft.plan.operations import Operation, PutRouter, PutSegment
+from weft.plan.operations import Operation, PutSegment
 from weft.plan.port import port_of
 from weft.plan.router import Router
 
@@ -33,6 +34,9 @@ class Layers:
 
     def __init__(self, l2: Datapath, l3: KernelRouting) -> None:
         self._l2, self._l3 = l2, l3
+        # A router's own VNI arrives on a UDP port that the datapath may not share.
+        self._seat = L3Segments(l2) if getattr(l2, "takes_udp_port", False) else None
+        l3.seat = self._seat
 
     @property
     def l2(self) -> Datapath:
@@ -44,6 +48,8 @@ class Layers:
 
     def observe(self) -> Observed:
         two, three = self._l2.observe(), self._l3.observe()
+        if self._seat:
+            return self._seat.fold(two, three)
         flaws = two.flaws | dict(three.flaws.items())
         return Observed(two.segments, two.tables, two.ports, flaws, two.learned, three.routers, three.tables)
 
@@ -81,21 +87,17 @@ class Layers:
 
     def _route(self, operation: Operation) -> WeftError | None:
         try:
-            self._refuse(operation)
-            self._l3.apply(operation)
+            if self._seat and (rows := self._seat.rows(operation)):
+                for _, refusal in self._l2.apply([rows]).failed:
+                    return refusal
+            else:
+                self._l3.apply(operation)
         except WeftError as error:
             return error
         except OSError as error:
             what = (error.strerror or str(error)).lower()
             return WeftError(Kind.FAILED, what, where=str(operation).splitlines()[0])
         return None
-
-    def _refuse(self, operation: Operation) -> None:
-        """A router's own VNI arrives on a UDP port that the datapath may not share: its packets would be dropped."""
-        if isinstance(operation, PutRouter) and operation.router.l3 and getattr(self._l2, "takes_udp_port", False):
-            what = "its L3 VNI would never arrive: Open vSwitch takes all VXLAN of this host"
-            remedy = "leave out the router's `vni` (asymmetric IRB), or use `datapath: kernel` on this node"
-            raise WeftError(Kind.UNSUPPORTED, what, where=f"router {operation.router.name}", remedy=remedy)
 
     def announce(self, routers: Iterable[Router]) -> None:
         """Centralized gateways that are here, told to the networks that learn where they are."""

@@ -36,6 +36,10 @@ class Notifier:
         self._said = said
         self._send(lines)
 
+    def ready(self) -> None:
+        """READY, for who has no status to report."""
+        self._send(["READY=1"])
+
     def stopping(self) -> None:
         self._send(["STOPPING=1"])
 

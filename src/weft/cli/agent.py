@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from weft.l2.datapath import Datapath
     from weft.store.late import LateStore
 
-T = TypeVar("T")
 _CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
 
 
@@ -76,8 +74,8 @@ def command(
     if problems := name_problem((), "node", node):
         raise WeftError(Kind.USAGE, problems[0].what, remedy=problems[0].remedy)
     where = place(store, cluster, lab)
-    _configure(log)
-    _permitted()
+    configure(log)
+    permitted()
     driver = _driver(datapath, where.cluster)
     try:
         if cleanup:
@@ -95,7 +93,7 @@ def _driver(datapath: DatapathName, cluster: str) -> Datapath:
     return open_layers(DatapathKind(datapath.value), cluster)
 
 
-def _permitted() -> None:
+def permitted() -> None:
     """Raises REFUSED where this process may not configure the network it stands in."""
     lines = Path("/proc/self/status").read_text().splitlines()
     effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
@@ -116,6 +114,7 @@ async def _agent(where: Place, node: str, driver: Datapath, metrics: str) -> Non
     from weft.agent.lock import NodeLock
     from weft.agent.notify import Notifier
     from weft.agent.probes import Probes
+    from weft.agent.until import unless
 
     notifier = Notifier()
     lock = NodeLock(where.directory, where.cluster, node)
@@ -137,7 +136,7 @@ async def _agent(where: Place, node: str, driver: Datapath, metrics: str) -> Non
         feeding = asyncio.create_task(notifier.feed(agent.progressing))
         opened.callback(feeding.cancel)
         _log("started", node=node, version=__version__, store=store.url, cluster=where.cluster)
-        await _unless(stop, agent.run())
+        await unless(stop, agent.run())
         notifier.stopping()
         _log("stopped", node=node)  # the datapath goes on forwarding
 
@@ -166,23 +165,6 @@ async def _pages(agent: Agent, where: str) -> asyncio.Server | None:
     except WeftError as error:
         _log("metrics", warning=True, error=str(error))
         return None
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
-    """What `work` returns, None where `stop` came first; `work` has ended then.
-
-    It is cancelled until it gives way: asyncio.wait_for may swallow a cancellation that meets its result (Python 3.11).
-    """
-    import asyncio
-
-    task = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=0.5)
-    return None if task.cancelled() else task.result()
 
 
 def _cleanup(where: Place, node: str, driver: Datapath) -> None:
@@ -221,7 +203,7 @@ def _log(event: str, *, warning: bool = False, **values: object) -> None:
     (logger.warning if warning else logger.info)(event, **values)
 
 
-def _configure(log: LogFormat) -> None:
+def configure(log: LogFormat) -> None:
     """Logs to standard error: `2026-01-31T12:00:00Z info applied operations=3`, or JSON."""
     import structlog
 

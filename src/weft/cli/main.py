@@ -15,7 +15,24 @@ from typing import Annotated
 import typer
 
 from weft import __version__
-from weft.cli import agent, apply, delete, demo, diff, doctor, get, lab_test, options, output, schema, show, sim, status
+from weft.cli import (
+    agent,
+    apply,
+    delete,
+    demo,
+    diff,
+    doctor,
+    flannel,
+    get,
+    go_flags,
+    lab_test,
+    options,
+    output,
+    schema,
+    show,
+    sim,
+    status,
+)
 from weft.cli import store as store_command
 from weft.model.errors import WeftError, WeftErrors
 
@@ -29,6 +46,7 @@ app = typer.Typer(
 )
 for command in (apply, diff, get, delete, show, status, doctor, agent, demo, sim, schema):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
+app.command(name="flannel", cls=go_flags.GoFlags)(flannel.command)
 app.add_typer(lab_test.app, name="lab")  # with `lab test`, which registers itself there
 app.add_typer(store_command.app, name="store")
 

@@ -1,7 +1,8 @@
 """A router's namespace put, dropped, read back: settings, own addresses, the L3 VNI's device, the outside and its NAT.
 
 The L3 VNI's vxlan device is made in the host's namespace, where its UDP socket stays, and moved into the router's: it
-needs no bridge, since nothing else can ever be in that segment. The outside is a device of the host, moved in likewise
+needs no bridge, since nothing else can ever be in that segment. Beside a datapath that takes the UDP port, it is the
+device that a seat puts there (weft.l3.seat). The outside is a device of the host, moved in likewise
 and given back when the router goes.
 net/ipv4/ip_output.c; Documentation/networking/ip-sysctl.rst.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 
 from weft.l3.inside import Inside, RouterHost
+from weft.l3.seat import L3Seat
 from weft.model.address import UDP_PORT_VXLAN, is_ipv6
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
@@ -39,18 +41,20 @@ _LOOPBACK = ("127.0.0.1/8", "::1/128")
 _TTL = 64
 
 
-def put(host: RouterHost, router: Router) -> None:
+def put(host: RouterHost, router: Router, seat: L3Seat | None = None) -> None:
     """Makes the router as stated, without interfaces, routes and rules. Raises WeftError."""
     inside = host.make(router.name)
     inside.settings(_SETTINGS)
     inside.links.change(inside.there("lo"), Change(up=True))
-    _put_l3(host, inside, router)
+    _put_l3(host, inside, router, seat)
     _put_own(inside, router)
     _put_outside(host, inside, router)
 
 
-def drop(host: RouterHost, router: Router) -> None:
+def drop(host: RouterHost, router: Router, seat: L3Seat | None = None) -> None:
     """Gives the outside back and removes the namespace; what is gone already is no error."""
+    if seat:
+        seat.drop(router.name)
     if (inside := host.find(router.name)) is None:
         return
     for link in inside.links.dump():
@@ -67,14 +71,23 @@ def _put_own(inside: Inside, router: Router) -> None:
         inside.addresses.make(link, router.addresses if last else (), there)
 
 
-def _put_l3(host: RouterHost, inside: Inside, router: Router) -> None:
+def _put_l3(host: RouterHost, inside: Inside, router: Router, seat: L3Seat | None) -> None:
     wanted = router.l3
     for there in inside.links.dump():
-        if there.kind == "vxlan" and _kind(host, there) is DeviceKind.ROUTER and not _is(there, wanted):
+        if there.kind == "vxlan" and _kind(host, there) is DeviceKind.ROUTER and (seat or not _is(there, wanted)):
             inside.links.delete(there)
+    if seat and not wanted:
+        seat.drop(router.name)
     if wanted is None:
         return
-    link = inside.links.get(wanted.device) or _create(host, inside, router.name, wanted)
+    alias = str(Alias(host.cluster, DeviceKind.ROUTER, router.name))
+    if seat:
+        seat.put(router)
+        link = inside.there(wanted.device)
+        if link.alias != alias:
+            inside.links.change(link, Change(alias=alias))
+    else:
+        link = inside.links.get(wanted.device) or _create(host, inside, router.name, wanted)
     inside.settings({f"ipv6/conf/{wanted.device}/disable_ipv6": 0})
     mac = wanted.mac if link.mac != wanted.mac else None
     inside.links.change(link, Change(mac=mac, mtu=wanted.mtu, quiet=True, up=True))

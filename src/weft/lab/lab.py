@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from weft.lab import agents as fleet_agents
-from weft.lab import build, inside, process, rootless, state, switches, topology
+from weft.lab import build, flannel, inside, process, rootless, state, switches, topology
 from weft.lab.names import Names
 from weft.lab.runner import Runner, Verdict
 from weft.model.errors import Kind, WeftError
@@ -105,6 +105,7 @@ def up(
         if agents:
             fleet_agents.start(place, processes)
             _wait(place, planned, timeout, progress)
+            flannel.start(place, planned, document.lab.flannel)
     except BaseException:
         down(name)
         raise
@@ -188,6 +189,7 @@ def mutate(place: state.LabState, mutation: Mutation) -> None:
 
     Agents that carry ARP themselves go on: without them every step would notice, whatever the command.
     """
+    flannel.stop(place)
     record = place.record()
     if not any(network.relayed for network in record.intent.networks.values()):
         fleet_agents.stop(place)

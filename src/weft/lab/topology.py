@@ -297,7 +297,7 @@ def _wires(lab: str, spec: LabSpec, intent: Intent) -> tuple[tuple[Wire, ...], t
     wires: list[Wire] = []
     machines: list[Machine] = []
     for external in spec.externals:
-        gateway = _border_address(intent, external.node, external.interface)
+        gateway = _border_address(intent, external.node, external.interface) or _bridge_address(spec, external.node)
         routes = ((_default(gateway), gateway),) if gateway else ()
         machines.append(Machine(name=external.name, kind="external", netns=netns_of(lab, external.name), routes=routes))
         wires.append(_wire(lab, external.node, external.interface, external.name, "", (external.address,)))
@@ -331,6 +331,12 @@ def _border_address(intent: Intent, node: str, interface: str) -> str | None:
             if (external.node, external.interface) == (node, interface):
                 return external.address.partition("/")[0]
     return None
+
+
+def _bridge_address(spec: LabSpec, node: str) -> str | None:
+    """Where a node of a flannel network has the bridge of its containers."""
+    subnet = spec.flannel.subnets.get(node) if spec.flannel else None
+    return str(ipaddress.ip_network(subnet).network_address + 1) if subnet else None
 
 
 def _default(address: str) -> str:

@@ -107,6 +107,11 @@ def words_to_ip(high: int, low: int) -> str:
     return str(ipaddress.IPv6Address(high << 64 | low))
 
 
+def is_mac(text: str) -> bool:
+    """Which of a canonical MAC address and an IP address it is."""
+    return len(text) == 17 and text.count(":") == 5
+
+
 def is_ipv6(ip: str) -> bool:
     return ":" in ip
 

@@ -150,6 +150,7 @@ def _lab(files: dict[str, File], trees: dict[str, Tree]) -> LabSpec:
         segments=tuple(segment.value(key) for key, segment in underlay.segments.items()),
         routers=tuple(router.value(key) for key, router in underlay.routers.items()),
         externals=tuple(host.value(key) for key, host in shape.lab.external.items()),
+        flannel=shape.lab.flannel.value() if shape.lab.flannel else None,
         expect=tuple(step.value(line_of(tree, ("expect", i))) for i, step in enumerate(shape.expect)),
         mutations=tuple(
             Mutation(

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from weft.model.address import MTU_MAX, MTU_MIN
 from weft.model.grammar import InterfaceAddress
-from weft.model.lab import ExternalHost, UnderlayRouter, UnderlaySegment
+from weft.model.lab import ExternalHost, FlannelNetwork, UnderlayRouter, UnderlaySegment
 from weft.model.scalar import Shape, Subnet, Text, Whole, listed
 
 
@@ -71,11 +71,37 @@ class ExternalHostShape(Shape):
         return ExternalHost(name=name, node=self.node, interface=self.interface, address=self.address)
 
 
+class FlannelShape(Shape):
+    """A flannel network between hosts, with an etcd of its own on the first of them."""
+
+    config: dict[str, Any] = Field(
+        description="The network's configuration, as flannel's etcd holds it.",
+        json_schema_extra={"additionalProperties": {}},
+        examples=[{"Network": "10.2.0.0/16", "Backend": {"Type": "vxlan"}}],
+    )
+    subnets: dict[str, Subnet] = Field(
+        description="Node → the subnet it asks for; the first address is `docker0`s, where its external hosts are."
+    )
+
+    def value(self) -> FlannelNetwork:
+        return FlannelNetwork(config=_typed(self.config), subnets=self.subnets)
+
+
+def _typed(value: Any) -> Any:
+    """YAML's scalars as JSON has them: the file's reader leaves all of them texts."""
+    if isinstance(value, dict):
+        return {name: _typed(item) for name, item in value.items()}
+    if isinstance(value, str) and (value in ("true", "false") or value.isdecimal()):
+        return value == "true" if value in ("true", "false") else int(value)
+    return value
+
+
 class LabShape(Shape):
     """What `weft lab` builds beside the hosts."""
 
     underlay: UnderlayShape = Field(UnderlayShape(), description="The IP network between the hosts.")
     external: dict[str, ExternalHostShape] = Field(default={}, description="Hosts without VXLAN.")
+    flannel: FlannelShape | None = Field(None, description="A flannel network; `weft flannel` runs on its hosts.")
 
 
 Commands = Annotated[tuple[Text, ...], BeforeValidator(listed, json_schema_input_type=str | list[str])]

@@ -6,6 +6,8 @@ address (targets only) or, for tunnels, a multicast group.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 MAC_NAMES = ("port:", "gateway:", "irb:", "router:")  # what stands before names that mean a MAC
@@ -34,6 +36,16 @@ class ExternalHost(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     interface: str
     address: str
+
+
+class FlannelNetwork(msgspec.Struct, frozen=True, kw_only=True):
+    """A flannel network with an etcd of its own. `config`: what etcd holds; `subnets`: node → the subnet it asks for.
+
+    Each node has a bridge with the subnet's first address, which its external hosts stand in and route by.
+    """
+
+    config: dict[str, Any]
+    subnets: dict[str, str]
 
 
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
@@ -149,5 +161,6 @@ class LabSpec(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[UnderlaySegment, ...] = ()
     routers: tuple[UnderlayRouter, ...] = ()
     externals: tuple[ExternalHost, ...] = ()
+    flannel: FlannelNetwork | None = None
     expect: tuple[Step, ...] = ()
     mutations: tuple[Mutation, ...] = ()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from weft.model.address import is_mac
 from weft.netlink import message as m
 from weft.netlink import nft_message as x
 from weft.netlink.channel import NetlinkError, failure
@@ -84,7 +85,7 @@ class GatewayTable:
 
 def _matches(item: str) -> list[list[bytes]]:
     """Two rules' expressions for a MAC, or for an IP address in ARP or ND."""
-    if item.count(":") == 5 and len(item) == 17:
+    if is_mac(item):
         mac = bytes.fromhex(item.replace(":", ""))
         return [[x.payload(x.LINK_HEADER, at, 6), x.compare(mac)] for at in (_ETHER_SRC, _ETHER_DST)]
     ip = ipaddress.ip_address(item)

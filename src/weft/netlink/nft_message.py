@@ -20,10 +20,11 @@ NEWSET, NEWSETELEM, GETSETELEM, DELSETELEM = 9, 12, 13, 14
 INET, BRIDGE = 1, 7  # NFPROTO_…
 IPV4, IPV6 = 2, 10
 REG, VERDICT_REG = 1, 0
-META_PROTOCOL, META_IIFNAME, META_OIFNAME, META_NFPROTO, META_L4PROTO = 1, 6, 7, 15, 16
+META_PROTOCOL, META_MARK, META_IIFNAME, META_OIFNAME, META_NFPROTO, META_L4PROTO = 1, 3, 6, 7, 15, 16
 LINK_HEADER, NETWORK_HEADER, TRANSPORT_HEADER = 0, 1, 2
 IFNAME_LENGTH = 16
-_EQUAL = 0
+_EQUAL, _NOT_EQUAL = 0, 1
+_DROP, _RETURN = 0, 0xFFFFFFFB
 _GENERIC = struct.Struct(">BBH")  # struct nfgenmsg: family, version, resource id
 
 ABSENT = frozenset({errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL})  # no such table; a kernel without nftables
@@ -78,8 +79,16 @@ def meta(key: int, register: int = REG) -> bytes:
     return expression("meta", m.be32(1, register) + m.be32(2, key))
 
 
-def compare(value: bytes) -> bytes:
-    return expression("cmp", m.be32(1, REG) + m.be32(2, _EQUAL) + m.nested(3, m.attribute(1, value)))
+def compare(value: bytes, *, equal: bool = True) -> bytes:
+    operator = _EQUAL if equal else _NOT_EQUAL
+    return expression("cmp", m.be32(1, REG) + m.be32(2, operator) + m.nested(3, m.attribute(1, value)))
+
+
+def masked(mask: bytes) -> bytes:
+    """The register's bits under a mask."""
+    places = m.be32(1, REG) + m.be32(2, REG) + m.be32(3, len(mask))
+    values = m.nested(4, m.attribute(1, mask)) + m.nested(5, m.attribute(1, bytes(len(mask))))
+    return expression("bitwise", places + values)
 
 
 def ranged(first: bytes, last: bytes) -> bytes:
@@ -100,5 +109,13 @@ def ifname(name: str) -> bytes:
 
 
 def drop() -> bytes:
-    verdict = m.nested(2, m.nested(2, m.be32(1, 0)))  # NFTA_DATA_VERDICT { code NF_DROP }
-    return expression("immediate", m.be32(1, VERDICT_REG) + verdict)
+    return _verdict(_DROP)
+
+
+def leave() -> bytes:
+    """Back to the calling chain, or to the hook's policy."""
+    return _verdict(_RETURN)
+
+
+def _verdict(code: int) -> bytes:
+    return expression("immediate", m.be32(1, VERDICT_REG) + m.nested(2, m.nested(2, m.be32(1, code))))

@@ -56,6 +56,46 @@ def test_a_group_gets_one_copy_and_others_theirs() -> None:
     assert switch.from_port("a", REQUEST, 0).vteps == ("239.1.1.1", PEERS[0])
 
 
+GATEWAY, ANYCAST = HOSTS[4][1], "02:00:5e:00:01:0a"
+
+
+def guarded(arp_mode: Arp) -> Switch:
+    """`gw` is the port of a router whose gateway is distributed, `a` and `b` are hosts."""
+    alone = arp_mode is Arp.PROXY
+    switch = Switch(learning=False, age=300, arp=arp_mode, anycast=(ANYCAST, GATEWAY, HOSTS[6][1]))
+    switch.ports = {"a": alone, "b": alone, "gw": False}
+    switch.flood = PEERS
+    switch.declare({octets(B): PEERS[0]})
+    return switch
+
+
+def test_what_concerns_an_anycast_gateway_stays_at_home() -> None:
+    switch = guarded(Arp.FLOOD)
+    assert switch.from_port("a", REQUEST, 0) == Way(ports=("b", "gw")), "who asks for the gateway"
+    other = arp(arps.request(A, HOSTS[4][0], "10.1.1.99").encode())
+    assert switch.from_port("a", other, 0).vteps == PEERS
+    assert switch.from_port("gw", udp(b"", src=ANYCAST, dst=B), 0) == Way(drop="not for tunnels")
+    switch.declare({octets(ANYCAST): PEERS[0]})
+    assert switch.from_port("a", udp(b"", dst=ANYCAST), 0) == Way(drop="not for tunnels")
+    solicitation = nd.NeighborSolicitation(target=HOSTS[6][1]).encode(PseudoHeader(HOSTS[6][0], "ff02::1"))
+    frame = Ethernet("33:33:00:00:00:01", A, IPV6).encode(
+        IPv6(HOSTS[6][0], "ff02::1", 58, hop_limit=255).encode(solicitation)
+    )
+    assert switch.from_port("a", frame, 0) == Way(ports=("b", "gw"))
+
+
+def test_in_proxy_every_frame_between_hosts_passes_the_router_s_port() -> None:
+    switch = guarded(Arp.PROXY)
+    assert switch.from_port("a", REQUEST, 0) == Way(ports=("gw",))
+    assert switch.from_port("a", udp(b"", dst=B), 0) == Way(drop="not for tunnels"), "known, but not for a host"
+    assert switch.from_port("gw", udp(b"", src=C, dst=B), 0) == Way(vteps=PEERS[:1])
+    assert switch.from_port("gw", arp(arps.request(C, "10.1.1.1", "10.1.1.99").encode(), src=C), 0).vteps == ()
+    assert switch.from_port("gw", udp(b"", src=C, dst="02:00:00:00:00:99"), 0).vteps == (), "nobody known"
+    assert switch.from_tunnel(PEERS[0], udp(b"", src=B, dst=A), 0) == Way(drop="isolated")
+    assert switch.from_tunnel(PEERS[0], udp(b"", src=B, dst=C), 0) == Way(ports=("gw",))
+    assert switch.from_tunnel(PEERS[0], arp(REQUEST[14:], src=B), 0) == Way(ports=("gw",))
+
+
 def test_age_and_sequence() -> None:
     switch = flood_and_learn()
     switch.from_tunnel(PEERS[0], udp(b"", src=B, dst=A), 0)

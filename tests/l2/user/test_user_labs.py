@@ -1,4 +1,5 @@
-"""The labs of scenarios 1 to 3, with the user datapath on all hosts, and with both datapaths in one network; those with
+"""The labs of scenarios 1 to 3, with the user datapath on every host, and with both datapaths in one network; and labs
+with routers: where IRBs, proxy ARP and anycast gateways stand on it, the same steps hold.
 
 Their mutations reach for the kernel's own devices, and are for the kernel datapath to notice.
 """
@@ -17,11 +18,10 @@ from weft.model.file import Document, parse
 
 pytestmark = pytest.mark.system
 
-# 02d is about local learning, which the user datapath does not have.
-LABS = [
-    path
-    for path in sorted((REPOSITORY / "labs").glob("0[123]*.yaml"))
-    if "datapath:" not in path.read_text() and path.stem != "02d-learning"
+LABS = [path for path in sorted((REPOSITORY / "labs").glob("0[123]*.yaml")) if "datapath:" not in path.read_text()]
+ROUTED = [
+    REPOSITORY / "labs" / f"{name}.yaml"
+    for name in ("06b-proxy-control-plane", "07b-distributed-asymmetric", "07c-symmetric", "08b-border-static")
 ]
 _NODE = re.compile(r'^(  \w+: \{vtep: (?:"[^"]+"|[^,}\s]+))', re.MULTILINE)
 
@@ -32,13 +32,22 @@ def document(path: Path, mixed: bool) -> Document:
     assert changed >= 2
     if mixed:
         text = text.replace(", datapath: user", "", 1)
-    return parse({str(path): text})
+    return parse({str(path): text.replace("bytes: 4MB", "bytes: 100kB")})
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["user", "mixed"])
 @pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
 def test_a_lab_holds(path: Path, mixed: bool, tmp_path: Path) -> None:
-    tested = lab.test(document(path, mixed), name=f"u-{path.stem}"[:40], pcap=tmp_path)
+    holds(document(path, mixed), f"u-{path.stem}"[:40], tmp_path)
+
+
+@pytest.mark.parametrize("path", ROUTED, ids=lambda path: path.stem)
+def test_a_lab_with_routers_holds(path: Path, tmp_path: Path) -> None:
+    holds(document(path, mixed=path.stem == "07b-distributed-asymmetric"), f"u-{path.stem}"[:40], tmp_path)
+
+
+def holds(document: Document, name: str, tmp_path: Path) -> None:
+    tested = lab.test(document, name=name, pcap=tmp_path)
     assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []
     captures = sorted(tmp_path.rglob("*.pcapng"))
     assert captures

@@ -106,7 +106,9 @@ class Events:
         return list(found)
 
     def _nft_event(self, kind: int, body: bytes) -> Event | None:
-        return Event(f"nft table bridge {self._table} changed") if table_of(kind, body) == self._table else None
+        changed = table_of(kind, body)
+        ours = (self._table, f"{self._table}-gateways", f"{self._table}-relay")
+        return Event(f"nft table bridge {changed} changed") if changed in ours else None
 
     def _event(self, kind: int, cause: int, body: bytes, where: int, echo: Echo) -> Event | None:
         if kind not in _WHAT:

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from weft.l2 import names
+from weft.l2 import default_route, names
 from weft.l2.kernel import tables
 from weft.l2.kernel.host import Host
 from weft.l2.names import Alias, DeviceKind, parse_alias
-from weft.model.address import is_ipv6
 from weft.model.errors import Kind, WeftError
 from weft.model.port import AttachKind
 from weft.netlink import message as m
@@ -24,7 +23,6 @@ from weft.netlink import namespace, tap
 from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel
 from weft.netlink.links import BridgePort, Change, Link, Links, Peer
-from weft.netlink.route import METRIC, KernelRoute
 from weft.netlink.routing import Routing
 from weft.plan.port import LocalPort
 
@@ -211,34 +209,7 @@ def _put_end(inside: Channel, port: LocalPort, peer: Link) -> None:
     links.change(peer, Change(up=True))
     if (loopback := links.get("lo")) and not loopback.up:
         links.change(loopback, Change(up=True))
-    _put_gateways(Routing(inside), port, peer)
-
-
-def _put_gateways(routing: Routing, port: LocalPort, peer: Link) -> None:
-    """Default routes of ours by this device; the metric is the device's own, so that two ports get along."""
-    there = gateways_of(routing.routes()).get(peer.index, ())
-    for gateway in there:
-        if gateway not in port.gateways:
-            routing.drop_route(_default(gateway, peer))
-    for gateway in port.gateways:
-        if gateway not in there:
-            routing.put_route(_default(gateway, peer))
-
-
-def _default(gateway: str, peer: Link) -> KernelRoute:
-    to = "::/0" if is_ipv6(gateway) else "0.0.0.0/0"
-    return KernelRoute(to, ((gateway, peer.index),), metric=METRIC + peer.index)
-
-
-def gateways_of(routes: list[KernelRoute]) -> dict[int, tuple[str, ...]]:
-    """Device's index → next hops of our default routes by it, IPv4 first."""
-    found: dict[int, tuple[str, ...]] = {}
-    for route in routes:
-        for via, index in route.hops if route.to in ("0.0.0.0/0", "::/0") else ():
-            if route.metric != METRIC + index:  # a router's own
-                continue
-            found[index] = (*found.get(index, ()), via)
-    return found
+    default_route.put(Routing(inside), port, peer)
 
 
 def paired(link: Link, peer: Link | None) -> bool:

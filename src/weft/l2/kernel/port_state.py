@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from weft.l2 import names
+from weft.l2 import default_route, names
 from weft.l2.kernel.host import Host, Snapshot, ordered, unquiet
-from weft.l2.kernel.port import device, flags, gateways_of, paired
+from weft.l2.kernel.port import device, flags, paired
 from weft.l2.names import Alias, DeviceKind
 from weft.model.errors import WeftError
 from weft.model.network import SegmentKey
@@ -66,7 +66,7 @@ def _look(namespace: str) -> _Inside | None:
         return None
     try:
         links = {link.name: link for link in Links(channel).dump()}
-        return _Inside(links, Addresses(channel).dump(), gateways_of(Routing(channel).routes()))
+        return _Inside(links, Addresses(channel).dump(), default_route.found(Routing(channel).routes()))
     finally:
         channel.close()
 

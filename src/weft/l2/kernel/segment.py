@@ -218,15 +218,10 @@ def read(host: Host, snapshot: Snapshot) -> tuple[dict[SegmentKey, Segment], dic
     """Our segments with their flaws. One without vxlan device has no VTEP, so that a diff builds it anew."""
     bridges: dict[SegmentKey, tuple[Link, Alias]] = {}
     tunnels: dict[SegmentKey, tuple[Link, Alias]] = {}
-    host.strays = {}
     wrong: dict[SegmentKey, list[str]] = {}
-    for link in sorted(snapshot.links, key=lambda link: host.alias(link) is None):  # those by law come first
-        alias, name = host.alias(link), link.name
-        if alias is None and (stray := host.renamed(link)):
-            alias, name = stray
-            host.strays.setdefault(name, []).append(link)
+    for link, alias, name in _ours(host, snapshot):
         key = names.key_of(name)
-        if alias is None or key is None:
+        if key is None:
             continue
         if name != link.name:
             wrong.setdefault(key, []).append(f"{name} is called {link.name}")
@@ -247,6 +242,20 @@ def read(host: Host, snapshot: Snapshot) -> tuple[dict[SegmentKey, Segment], dic
         if found:
             flaws[key] = tuple(found)
     return segments, flaws
+
+
+def _ours(host: Host, snapshot: Snapshot) -> list[tuple[Link, Alias, str]]:
+    """Devices of ours with their names by law: those that bear them, then those that somebody has renamed."""
+    lawful: list[tuple[Link, Alias, str]] = []
+    renamed: list[tuple[Link, Alias, str]] = []
+    host.strays = {}
+    for link in snapshot.links:
+        if alias := host.alias(link):
+            lawful.append((link, alias, link.name))
+        elif stray := host.renamed(link):
+            renamed.append((link, *stray))
+            host.strays.setdefault(stray[1], []).append(link)
+    return lawful + renamed
 
 
 def _segment(key: SegmentKey, network: str, link: Link, found: tuple[Link, Alias] | None) -> Segment:

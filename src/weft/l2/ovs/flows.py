@@ -1,7 +1,8 @@
 """A node plan as flows of br-tun. Pure: values in, flows in the very words in which `ovs-ofctl dump-flows` prints them.
 
     table 0    by port: from br-int → 1, from a tunnel → 2
-    table 1    unicast → 20, broadcast and multicast → 21; ARP and ND of a suppressed segment → 22
+    table 1    unicast → 20, broadcast and multicast → 21; ARP and ND of a suppressed segment → 22, where in proxy mode
+               nobody answers
     table 2    from tunnels: the tunnel id becomes the segment's local tag, the source is learned into 20 (data-plane
                learning), and the frame goes to br-int and nowhere else: never from one tunnel into another
     table 20   (tag, MAC) → tunnel: priority 2 programmed, 1 learned; unknown: → 21, dropped where ARP is suppressed
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from weft.model.address import UDP_PORT_VXLAN
+from weft.model.address import UDP_PORT_VXLAN, is_mac
 from weft.model.network import Arp, SegmentKey
 from weft.plan import tables
 from weft.plan.segment import Segment
@@ -151,7 +152,7 @@ def _behaviour(held: Held, ports: Ports, cluster: str, mine: int) -> Iterator[Fl
     for stay in held.segment.anycast:
         for match in _about(stay):
             yield Flow(_TO_TUNNEL, 5, match.replace("TAG", f"dl_vlan={tag}"), "drop", mine)
-    if held.segment.arp is Arp.SUPPRESS:
+    if held.segment.arp is not Arp.FLOOD:
         yield Flow(_TO_TUNNEL, 2, f"arp,dl_vlan={tag}", _to(_ARP), mine)
         for kind in _ND_TYPES:
             yield Flow(_TO_TUNNEL, 2, f"icmp6,dl_vlan={tag},icmp_type={kind}", _to(_ARP), mine)
@@ -160,7 +161,7 @@ def _behaviour(held: Held, ports: Ports, cluster: str, mine: int) -> Iterator[Fl
 
 def _about(stay: str) -> tuple[str, ...]:
     """What concerns a distributed gateway: frames from and to its MAC, ARP and ND about its addresses."""
-    if len(stay) == 17 and stay.count(":") == 5:
+    if is_mac(stay):
         return f"TAG,dl_src={stay}", f"TAG,dl_dst={stay}"
     if ipaddress.ip_address(stay).version == 4:
         return f"arp,TAG,arp_tpa={stay}", f"arp,TAG,arp_spa={stay}"

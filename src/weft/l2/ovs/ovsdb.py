@@ -111,7 +111,7 @@ class Ovsdb:
                 _one(row["tag"]),
                 row["external_ids"],
                 tuple(by_uuid[uuid] for uuid in _many(row["interfaces"]) if uuid in by_uuid),
-                row["other_config"].get("protected") == "true",
+                row["protected"],
             )
             for row in ports
         }
@@ -119,7 +119,8 @@ class Ovsdb:
 
     def monitor(self, tables: Iterable[str]) -> None:
         """From now on `changed` tells when rows of these tables come, go or change in what people state of them."""
-        columns = {"Bridge": ["name", "ports", "external_ids"], "Port": ["tag", "external_ids", "interfaces"]}
+        columns = {"Bridge": ["name", "ports", "external_ids"]}
+        columns["Port"] = ["tag", "protected", "external_ids", "interfaces"]
         columns["Interface"] = ["name", "type", "options", "ofport"]
         wanted = {table: [{"columns": columns[table], "select": {"initial": False}}] for table in tables}
         self._rpc.call("monitor", _DATABASE, None, wanted)
@@ -138,7 +139,7 @@ class Ovsdb:
 
 _COLUMNS = {
     "Bridge": ("name", "ports", "datapath_type", "fail_mode", "external_ids", "other_config"),
-    "Port": ("name", "interfaces", "tag", "external_ids", "other_config"),
+    "Port": ("name", "interfaces", "tag", "external_ids", "protected"),
     "Interface": ("name", "type", "options", "external_ids", "ofport", "error", "mac", "mtu_request"),
 }
 

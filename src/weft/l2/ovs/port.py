@@ -53,7 +53,7 @@ def rows(switch: Switch, bridges: dict[str, Bridge], port: LocalPort, tag: int) 
     name = device(switch, port)
     mark = _mark(switch, port)
     interface = _interface(port) | {"external_ids": mark}
-    columns = {"tag": tag, "external_ids": mark, "other_config": {"protected": "true"} if port.isolated else {}}
+    columns = {"tag": tag, "external_ids": mark, "protected": port.isolated}
     operations = [
         ovsdb.drop_port(bridge.uuid, row)
         for row in bridge.ports.values()

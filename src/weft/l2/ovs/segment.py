@@ -3,6 +3,10 @@
 Flows are lost when ovs-vswitchd ends; the database is not, so it is the record that says which segments are here.
 br-int switches between local ports by itself (fail-mode standalone), also when nobody tells it anything; br-tun does
 what flows say and nothing else (secure).
+
+Isolated ports (`arp: proxy`) are `protected` ones of br-int, which exchange no frames. The patch is one as well:
+nothing passes between them and tunnels, and for all other ports it makes no difference. Its end in br-tun is not, as
+what is answered there goes back where it came from.
 """
 
 from __future__ import annotations
@@ -11,7 +15,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from weft.l2.ovs import ovsdb
-from weft.l2.ovs.flows import segments_of
+from weft.l2.ovs.flows import OWNER_MASK, Flow, owner, segments_of
+from weft.l2.ovs.ofctl import Ofctl
 from weft.l2.ovs.ovsdb import Bridge, Operation
 from weft.l2.ovs.switch import INTEGRATION, TUNNELS, Snapshot, Switch
 from weft.model.errors import Kind, WeftError
@@ -22,15 +27,16 @@ PATCH_TO_TUNNELS, PATCH_TO_INTEGRATION = "patch-tun", "patch-int"
 TAG_MAX = 4094
 _KEY = "weft-segment/"
 _MACS = "100000"  # that br-int remembers; its default of 8192 would flood what is beyond
+_STANDALONE = Flow(0, 0, "", "NORMAL")  # what makes a bridge of fail-mode standalone switch
 _BRIDGES = ((INTEGRATION, PATCH_TO_TUNNELS, "standalone"), (TUNNELS, PATCH_TO_INTEGRATION, "secure"))
 
 
 def check(segment: Segment) -> None:
     """Raises UNSUPPORTED for what this datapath cannot be."""
     where = f"network {segment.network}"
-    if segment.arp is Arp.PROXY:
-        what = "`arp: proxy` needs a router, which this datapath cannot be yet"
-        raise WeftError(Kind.UNSUPPORTED, what, where=where, remedy="use `arp: suppress` or `arp: flood`")
+    if segment.arp is Arp.PROXY and segment.learning:
+        what = "`arp: proxy` with data-plane learning is more than this datapath can do yet"
+        raise WeftError(Kind.UNSUPPORTED, what, where=where, remedy="leave out `learning: data-plane`")
     if segment.group:
         what = f"Open vSwitch receives no group packets, so that nothing sent to {segment.group} would arrive"
         remedy = "use `flood: ingress-replication`, or `datapath: kernel` on this node"
@@ -49,17 +55,19 @@ def put_bridges(switch: Switch, bridges: dict[str, Bridge]) -> list[Operation]:
             operations += ovsdb.add_bridge(name, {}, **columns)
         elif bridge.datapath_type != columns["datapath_type"] or bridge.fail_mode != fail_mode:
             operations.append(ovsdb.update("Bridge", bridge.uuid, **columns))
+        protected = name == INTEGRATION
         stated = {"type": "patch", "options": {"peer": patches[name]}}
         found = bridge.ports.get(patch) if bridge else None
         if found is None:
             uuid = bridge.uuid if bridge else ovsdb.named(name)
-            operations += ovsdb.add_port(uuid, patch, {"external_ids": switch.mark("patch", patch)}, stated)
+            columns = {"external_ids": switch.mark("patch", patch), "protected": protected}
+            operations += ovsdb.add_port(uuid, patch, columns, stated)
         else:
             for interface in found.interfaces:
                 if interface.options != stated["options"] or interface.type != "patch":
                     operations.append(ovsdb.update("Interface", interface.uuid, **stated))
-            if found.tag is not None:
-                operations.append(ovsdb.update("Port", found.uuid, tag=()))
+            if found.tag is not None or found.protected is not protected:
+                operations.append(ovsdb.update("Port", found.uuid, tag=(), protected=protected))
     return operations
 
 
@@ -82,19 +90,26 @@ def _type(switch: Switch) -> str:
 
 
 def drop_bridges(switch: Switch, bridges: dict[str, Bridge]) -> list[Operation]:
-    """What removes our bridges; one in which somebody else has a port stays, and loses what is ours."""
+    """What removes our bridges; one in which somebody else has a port or a flow stays, and loses what is ours."""
     operations: list[Operation] = []
     for name in (INTEGRATION, TUNNELS):
         bridge = bridges.get(name)
         if bridge is None or switch.ours(bridge.external_ids, "bridge") is None:
             continue
         ours = [port for port in bridge.ports.values() if port.external_ids.get("weft")]
-        if len(bridge.ports) == len(ours) + 1:  # and the bridge's own
+        if len(bridge.ports) == len(ours) + 1 and not _foreign_flows(switch, name):  # and the bridge's own
             operations.append(ovsdb.drop_bridge(bridge))
         else:
             operations += [ovsdb.drop_port(bridge.uuid, port) for port in ours]
             operations.append(ovsdb.drop_keys("Bridge", bridge.uuid, "external_ids", ["weft"]))
     return operations
+
+
+def _foreign_flows(switch: Switch, bridge: str) -> bool:
+    """Whether a bridge of ours has flows that neither we nor ovs-vswitchd put there."""
+    ours = {owner(switch.cluster), owner(switch.cluster, learned=True)}
+    found = Ofctl(switch.rundir / f"{bridge}.mgmt").dump()
+    return any(flow.cookie & OWNER_MASK not in ours and flow != _STANDALONE for flow in found)
 
 
 # The record

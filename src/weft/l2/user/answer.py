@@ -51,6 +51,20 @@ def may_be(frame: bytes | bytearray | memoryview) -> bool:
     return (first, second) in ((0x08, 0x06), (0x81, 0x00), (0x88, 0xA8))
 
 
+def parties(frame: bytes) -> frozenset[str]:
+    """The addresses that an ARP or ND frame speaks for and about; of any other frame none."""
+    try:
+        packet = dissect(frame)
+    except WireError:
+        return frozenset()
+    if packet.arp:
+        return frozenset((packet.arp.sender_ip, packet.arp.target_ip))
+    if packet.icmpv6 and packet.ip and _ND_FIRST <= packet.icmpv6.type <= _ND_LAST:
+        target = getattr(packet.nd, "target", "")
+        return frozenset((packet.ip.src, target or packet.ip.src))
+    return frozenset()
+
+
 def _arp(packet: Packet, question: arp.Arp) -> Resolution:
     ethernet = packet.ethernet
     if question.operation != arp.REQUEST or question.probe or question.gratuitous or ethernet is None:

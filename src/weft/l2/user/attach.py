@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from weft.l2 import names
+from weft.l2 import default_route, names
 from weft.l2.names import Alias, DeviceKind
 from weft.l2.user.device import PacketSocket, Tap
 from weft.l2.user.world import PortState
@@ -25,6 +25,7 @@ from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel, NetlinkError
 from weft.netlink.links import RTM_NEWLINK, Change, Link, Links, Peer
 from weft.netlink.namespace import Namespace
+from weft.netlink.routing import Routing
 from weft.plan.port import LocalPort
 
 _GSO_MAX_SIZE = 41  # IFLA_GSO_MAX_SIZE
@@ -87,6 +88,7 @@ def flaws(state: PortState) -> list[str]:
         if link is None:
             return [f"{name} is gone"]
         there = Addresses(channel).of(link)
+        gateways = default_route.found(Routing(channel).routes()).get(link.index, ())
     finally:
         channel.close()
     found = [] if link.up else [f"{name} is down"]
@@ -94,6 +96,7 @@ def flaws(state: PortState) -> list[str]:
     found += [] if link.mtu == port.mtu else [f"{name} has MTU {link.mtu}"]
     found += [f"{name} lacks {text}" for text in port.addresses if text not in there]
     found += [f"{name} has {text}" for text in there if text not in port.addresses]
+    found += [f"{name} has no default route by {text}" for text in port.gateways if text not in gateways]
     return found
 
 
@@ -161,6 +164,7 @@ def _end(channel: Channel, port: LocalPort, name: str, alias: str | None) -> Non
     _bound(channel, link, port.mtu)
     addresses.make(link, port.addresses, addresses.of(link))
     links.change(link, Change(up=True))
+    default_route.put(Routing(channel), port, link)
     if port.attach.kind is AttachKind.NAMESPACE and (loopback := links.get("lo")) and not loopback.up:
         links.change(loopback, Change(up=True))
 

@@ -1,8 +1,8 @@
 """Single datagrams that wait for their like: what one look at a port finds for one VTEP goes there as a train.
 
-The way through the kernel's UDP costs more than all our own work on a small frame, and a train goes it once. Only what
-waits at the port already is gathered, so nobody waits longer for it. Datagrams of one place keep their order: a train is
-of one size, and only its last datagram may be shorter.
+The way through the kernel's UDP costs more than all our own work on a small frame, and a train goes it once. Only
+what waits at the port already is gathered, so nobody waits longer for it. Datagrams of one place keep their order: a
+train is of one size, and only its last datagram may be shorter.
 """
 
 from __future__ import annotations

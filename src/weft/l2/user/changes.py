@@ -9,6 +9,7 @@ from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import PortState, SegmentState
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
+from weft.netlink import outside
 from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel
 from weft.plan.port import LocalPort
@@ -70,7 +71,7 @@ class Changes:
     def _underlay(self, segment: Segment) -> Underlay:
         place = (segment.vtep, segment.key.udp_port)
         if place not in self._world.underlays:
-            underlay = Underlay(*place)
+            underlay = Underlay(*place, lender=outside.lender())
             self._world.underlays[place] = underlay
             self._engine.watch_receiver(underlay, underlay.unicast)
         return self._world.underlays[place]
@@ -78,7 +79,7 @@ class Changes:
     def _join(self, underlay: Underlay, segment: Segment) -> None:
         if segment.group is None or segment.group in underlay.groups:
             return
-        channel = Channel()
+        channel = Channel(lender=outside.lender())
         try:
             addresses = Addresses(channel).dump()
         finally:
@@ -122,7 +123,7 @@ class Changes:
         made = attach.attach(self._cluster, port, target)
         with self._engine.still():
             self._world.ports[port.name] = made
-            state.switch.ports = {**state.switch.ports, port.name: False}
+            state.switch.ports = {**state.switch.ports, port.name: port.isolated}
         self._engine.watch_port(made)
 
     def _unset_port(self, port: LocalPort) -> None:
@@ -136,5 +137,5 @@ class Changes:
             del self._world.ports[port.name]
             if state := self._world.segments.get(there.port.segment):
                 state.switch.ports = {n: alone for n, alone in state.switch.ports.items() if n != port.name}
-                state.switch.forget(port.name)
+                self._world.ears.gone(port.segment, state.switch.forget(port.name))
             attach.detach(self._cluster, there)

@@ -43,7 +43,7 @@ class Client:
         for fresh in (False, True):  # a connection that was there already may have died since
             if self._connection is None:
                 fresh = True
-                self._attach(self._find())
+                self._attach(self.find())
                 if self._connection is None and start:
                     connection, self.started = process.start(
                         self._directory(), self._cluster, self._host, self._threads
@@ -91,7 +91,7 @@ class Client:
 
     def events_fd(self) -> int:
         """Readable when `events` has something."""
-        self._attach(self._find())
+        self._attach(self.find())
         return self._waiting.fileno()
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Client:
     def _directory(self) -> Path:
         return process.run_directory(self._cluster, self._host)
 
-    def _find(self) -> socket.socket | None:
+    def find(self) -> socket.socket | None:
         """A connection to the forwarder; None where none runs, or the host's namespace is gone."""
         if self._host is not None and not namespace.exists(self._host):
             return None
@@ -127,7 +127,7 @@ class Client:
                 connection.close()
             return
         self._connection = connection
-        if self._alerts is None and (alerts := self._find()):
+        if self._alerts is None and (alerts := self.find()):
             try:
                 alerts.sendall(control.pack(control.Listen()))
                 heard = control.receive(alerts)
@@ -155,13 +155,5 @@ class Client:
 
     def _told(self) -> list[Event]:
         """Whole messages among what came over the alert connection."""
-        found = []
-        while len(self._pending) >= 4:
-            end = 4 + control.body_length(self._pending[:4])
-            if len(self._pending) < end:
-                break
-            message = control.unpack_answer(self._pending[4:end])
-            del self._pending[:end]
-            if isinstance(message, control.Alert):
-                found.append(Event(message.what, message.key))
-        return found
+        told = control.messages(self._pending)
+        return [Event(message.what, message.key) for message in told if isinstance(message, control.Alert)]

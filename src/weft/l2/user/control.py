@@ -1,14 +1,17 @@
 """What the agent and the forwarder say to each other: values, and their framing on a unix stream socket.
 
 Each message is its length (4 octets, big-endian) and a msgpack body (msgspec). A request has exactly one answer. A
-connection that sent `Listen` is never asked again: it gets an `Alert` whenever something of ours changed by itself.
+connection that sent `Listen` is never asked again: it gets an `Alert` whenever something of ours changed by itself; one
+that sent `Watch` gets `Overheard`.
 Tables travel as the octets of their arrays; both ends are the same program on the same machine.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -113,11 +116,17 @@ class Listen(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
+class Watch(msgspec.Struct, frozen=True, tag=True):
+    """What local ports of these segments say, from now on, over this connection alone."""
+
+    segments: tuple[SegmentKey, ...]
+
+
 class Stop(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
-Request = Apply | Observe | Inject | Count | Listen | Stop
+Request = Apply | Observe | Inject | Count | Listen | Watch | Stop
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True):
@@ -175,7 +184,32 @@ class Alert(msgspec.Struct, frozen=True, tag=True):
     key: SegmentKey | None
 
 
-Answer = Done | Failure | State | Counts | Alert
+class Spoken(msgspec.Struct, frozen=True):
+    """The beginning of a frame of a local port."""
+
+    key: SegmentKey
+    port: str
+    frame: bytes
+
+
+class Note(msgspec.Struct, frozen=True):
+    """As weft.l2.datapath.Heard."""
+
+    key: SegmentKey
+    mac: str
+    port: str
+    gone: bool = False
+    fresh: bool = True
+
+
+class Overheard(msgspec.Struct, frozen=True, tag=True):
+    """What a connection that sent `Watch` is told."""
+
+    frames: tuple[Spoken, ...]
+    notes: tuple[Note, ...]
+
+
+Answer = Done | Failure | State | Counts | Alert | Overheard
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(Request)
@@ -244,6 +278,24 @@ def body_length(head: bytes | bytearray) -> int:
     if length > _LONGEST:
         raise ValueError(f"a message of {length} octets")
     return int(length)
+
+
+def messages(pending: bytearray) -> Iterator[Answer]:
+    """Takes whole messages off what has come over a connection. Raises ValueError, msgspec.DecodeError."""
+    while len(pending) >= _LENGTH.size:
+        end = _LENGTH.size + body_length(pending[: _LENGTH.size])
+        if len(pending) < end:
+            return
+        message = unpack_answer(pending[_LENGTH.size : end])
+        del pending[:end]
+        yield message
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other side has hung up, whatever is still to be read."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def receive(connection: socket.socket) -> Answer | None:

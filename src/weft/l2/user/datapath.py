@@ -11,10 +11,13 @@ from collections.abc import Callable, Collection, Sequence
 from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, ToPorts, ToTunnels
 from weft.l2.user import control
 from weft.l2.user.client import Client
-from weft.l2.user.facts import facts
+from weft.l2.user.facts import facts, slower
+from weft.l2.user.punt import Punt
+from weft.l2.user.switch import SPEAKER
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.model.node import Facts
+from weft.netlink.namespace import entered
 from weft.plan.node import Observed
 from weft.plan.operations import Operation, PutPort
 from weft.plan.port import LocalPort
@@ -35,6 +38,8 @@ class UserDatapath:
     forwarder gives each direction a thread of its own.
     """
 
+    takes_udp_port = True  # what arrives on a segment's UDP port never reaches a vxlan device beside it
+
     def __init__(
         self,
         cluster: str = "default",
@@ -44,11 +49,17 @@ class UserDatapath:
     ) -> None:
         self._namespace, self._ports = namespace, ports
         self._client = Client(cluster, namespace, threads)
+        self._punt = Punt(self._client.find)
 
     # The six
 
     def facts(self, node: str, vtep: str) -> Facts:
         return facts(node, vtep, self._namespace)
+
+    def slower(self) -> dict[str, tuple[str, str]]:
+        """Feature that this host lacks, and that only costs speed → what happens without it, and the remedy."""
+        with entered(self._namespace):
+            return slower()
 
     def observe(self) -> Observed:
         answer = self._client.ask(control.Observe(), start=False)
@@ -73,6 +84,7 @@ class UserDatapath:
             return Applied()
         targets = {o.port.name: self._ports(o.port.attach.target) for o in operations if isinstance(o, PutPort)}
         failed = self._client.change(tuple(control.step(each, targets) for each in operations))
+        self._punt.ensure()
         return Applied(
             tuple(each for index, each in enumerate(operations) if index not in failed),
             tuple((operations[index], error) for index, error in failed.items()),
@@ -85,16 +97,16 @@ class UserDatapath:
         return self._client.events_fd()
 
     def watch(self, segments: Collection[SegmentKey]) -> None:
-        """Nothing is handed up: on this datapath endpoints are those that are declared (docs/user-vtep.md)."""
+        self._punt.watch(segments)
 
     def punt(self) -> Sequence[Punted | Heard]:
-        return ()
+        return self._punt.read()
 
     def punt_fd(self) -> int | None:
-        return None
+        return self._punt.fileno()
 
     def speaker(self, segment: SegmentKey) -> str:
-        raise WeftError(Kind.UNSUPPORTED, "the user datapath probes no host", where=f"segment {segment}")
+        return SPEAKER.hex(":")
 
     def inject(self, segment: SegmentKey, frame: bytes, to: ToPorts | ToTunnels) -> None:
         tunnels = isinstance(to, ToTunnels)
@@ -109,6 +121,7 @@ class UserDatapath:
         return Counters(answer.ports, dict(answer.segments), answer.drops)
 
     def close(self) -> None:
+        self._punt.close()
         self._client.close()
 
     def stop(self) -> None:

@@ -56,6 +56,9 @@ class Egress:
             return
         tally.port_in[name] += 1
         tally.port_in_octets[name] += len(frame)
+        ears = self.world.ears
+        if ears.watched and state.segment.key in ears.watched and port.for_hosts:
+            ears.hear(state.segment.key, name, frame, state.switch, now)
         way = state.switch.from_port(name, frame, now)
         if way.drop:
             tally.drops[way.drop] += 1

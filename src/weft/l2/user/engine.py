@@ -128,7 +128,7 @@ class Engine:
         if now - self._swept >= _SWEEP:
             self._swept = now
             for state in list(self.world.segments.values()):
-                state.switch.expire(now)
+                self.world.ears.gone(state.segment.key, state.switch.expire(now))
 
     def _lost(self, fd: int, error: OSError) -> None:
         devices: list[PortState | TunnelState] = [*self.world.ports.values(), *self.world.tunnels.values()]

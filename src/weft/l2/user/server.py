@@ -30,6 +30,7 @@ from weft.plan.tables import Table
 
 IDLE = 5.0  # seconds without segments, ports and connections
 _TICK = 0.5
+_LOOK = 1.0  # seconds between two looks whether one who watches in vain is still there
 
 log = structlog.get_logger("weft.user")
 
@@ -45,6 +46,7 @@ class Server:
         self._lock = threading.Lock()
         self._clients: set[socket.socket] = set()
         self._listening: set[socket.socket] = set()
+        self._turns: dict[socket.socket, int] = {}
         self._stopping = False
 
     def run(self, namespace: Path | None) -> None:
@@ -92,6 +94,9 @@ class Server:
                 client.sendall(control.pack(answer))
                 if self._stopping:
                     return
+                if (turn := self._turns.pop(client, None)) is not None:
+                    self._tell(client, turn)
+                    return
         except (OSError, ValueError) as error:
             log.info("connection", error=str(error))
         finally:
@@ -112,6 +117,9 @@ class Server:
                     return self._count()
                 case control.Listen():
                     self._listening.add(client)
+                case control.Watch(segments):
+                    self._turns[client] = self.engine.world.ears.watch(frozenset(segments))
+                    self._remembered()
                 case control.Stop():
                     self._stopping = True
         except (msgspec.DecodeError, OSError) as error:
@@ -119,6 +127,24 @@ class Server:
         except WeftError as error:
             return control.Failure.of(error)
         return control.Done()
+
+    def _remembered(self) -> None:
+        """Tells the one who watches which local MACs are there already."""
+        world, now = self.engine.world, time.monotonic()
+        for key in world.ears.watched & world.segments.keys():
+            world.ears.present(key, world.segments[key].switch.local(now))
+
+    def _tell(self, client: socket.socket, turn: int) -> None:
+        """Hands over what is heard, until the client is gone or another one watches. Raises OSError."""
+        ears = self.engine.world.ears
+        try:
+            while (said := ears.take(turn, _LOOK)) is not None:
+                if said.frames or said.notes:
+                    client.sendall(control.pack(said))
+                elif control.ended(client):
+                    return
+        finally:
+            ears.leave(turn)
 
     def _apply(self, steps: tuple[control.Step, ...]) -> control.Done:
         failures = []
@@ -134,6 +160,7 @@ class Server:
 
     def _observe(self) -> control.State:
         world, now = self.engine.world, time.monotonic()
+        self._remembered()
         held = []
         for key, state in world.segments.items():
             ports = [each for each in world.ports.values() if each.port.segment == key]
@@ -182,7 +209,7 @@ class Server:
         return control.Counts(
             {name: counts for name, counts in ports.items() if name in world.ports or name in world.tunnels},
             tuple((key, counts) for key, counts in segments.items() if key in world.segments),
-            dict(sum((t.drops for t in tallies), Counter())),
+            dict(sum((t.drops for t in tallies), Counter({"punt": world.ears.dropped}))),
         )
 
     def _lost(self, state: PortState | TunnelState) -> None:

@@ -6,11 +6,13 @@ port it came from, or the reason for dropping it. The rules (RFC 7348 section 4,
 1. A known unicast address has one way: a static row (control plane) before a learned one.
 2. Everything else is BUM: to all other local ports, and to the flood list and the group.
 3. Split horizon: what came out of a tunnel never enters one, since every VTEP has its own copy.
-4. An isolated port reaches tunnels and ports that are not isolated.
+4. An isolated port reaches tunnels and ports that are not isolated. In `proxy` tunnels are isolated too: every frame
+   between hosts passes a router's port, and no ARP, no ND and no unknown unicast enters a tunnel.
 5. MACs of local ports are learned always, those behind tunnels only where the segment learns. The newest sighting
    wins; a static row never moves.
 6. `suppress`: ARP and ND are answered from neighbor rows if the target is behind a tunnel, and never enter one;
    neither does unicast to an address that nobody has.
+7. What concerns a distributed gateway stays at home: frames from and to its MAC, ARP and ND about its addresses.
 
 A MAC is six octets here, and a VTEP its address as text.
 """
@@ -21,10 +23,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from weft.l2.user.answer import may_be, resolution
+from weft.l2.user.answer import may_be, parties, resolution
+from weft.model.address import is_mac
 from weft.model.network import Arp
 
 LEARNED_MAX = 65536  # rows that strangers can make us remember, a segment
+SPEAKER = bytes.fromhex("027765667400")  # what is answered to questions of our own goes no further
 LOCAL_AGE = 300  # seconds for MACs of local ports where a segment does not learn, as the kernel's bridge
 
 
@@ -50,11 +54,16 @@ class Way(NamedTuple):
 class Switch:
     """`static`, `neighbors`, `flood` are the plan's rows; `ports` maps a local port to whether it is isolated.
 
-    They may be replaced at any time by whoever holds the switch; `learned` is the switch's own.
+    They may be replaced at any time by whoever holds the switch; `learned` is the switch's own. `anycast`: MACs and
+    addresses of distributed gateways here, as text.
     """
 
-    def __init__(self, *, learning: bool, age: float, arp: Arp, group: str | None = None) -> None:
+    def __init__(
+        self, *, learning: bool, age: float, arp: Arp, group: str | None = None, anycast: Iterable[str] = ()
+    ) -> None:
         self.learning, self.arp, self.group = learning, arp, group
+        self._macs = frozenset(bytes.fromhex(item.replace(":", "")) for item in anycast if is_mac(item))
+        self._gateways = frozenset(item for item in anycast if not is_mac(item))
         self.age = age if learning else LOCAL_AGE
         self.ports: dict[str, bool] = {}
         self.static: dict[bytes, str] = {}
@@ -70,6 +79,14 @@ class Switch:
         if src[0] & 1:
             return Way(drop="source is a group")
         self._learn(src, port, None, now)
+        if dst == SPEAKER:
+            return Way()
+        way = self._way(port, dst, src, frame, now)
+        if way.vteps and self._stays(port, dst, src, frame):
+            return Way(ports=way.ports, drop="" if way.ports else "not for tunnels")
+        return way
+
+    def _way(self, port: str, dst: bytes, src: bytes, frame: bytes | bytearray | memoryview, now: float) -> Way:
         if self.arp is Arp.SUPPRESS and may_be(frame):
             way = self._suppressed(port, dst, src, bytes(frame), now)
             if way is not None:
@@ -81,9 +98,19 @@ class Switch:
             entry = self._alive(dst, now)
             if entry is not None:
                 return self._unicast(entry, port)
-            if self.arp is Arp.SUPPRESS:
+            if self.arp is not Arp.FLOOD:
                 return self._flooded(port, tunnels=False)
         return self._flooded(port, tunnels=True)
+
+    def _stays(self, port: str, dst: bytes, src: bytes, frame: bytes | bytearray | memoryview) -> bool:
+        """Whether a frame may not enter a tunnel, for what it is or where it comes from."""
+        proxy = self.arp is Arp.PROXY
+        if (proxy and self.ports.get(port)) or dst in self._macs or src in self._macs:
+            return True
+        if not (proxy or self._gateways) or not may_be(frame):
+            return False
+        addresses = parties(bytes(frame))
+        return bool(addresses) if proxy else not self._gateways.isdisjoint(addresses)
 
     def from_tunnel(self, vtep: str, frame: bytes | bytearray | memoryview, now: float) -> Way:
         """A frame of at least 14 octets that a VTEP sent us."""
@@ -92,14 +119,17 @@ class Switch:
             return Way(drop="source is a group")
         if self.learning:
             self._learn(src, None, vtep, now)
+        open_ones = tuple(port for port, alone in self.ports.items() if not (alone and self.arp is Arp.PROXY))
         if dst[0] & 1:
-            return Way(ports=tuple(self.ports))
+            return Way(ports=open_ones)
         entry = self._alive(dst, now)
         if entry is not None and entry.port is not None:
-            return Way(ports=(entry.port,)) if entry.port in self.ports else Way(drop="port is gone")
+            if entry.port in open_ones:
+                return Way(ports=(entry.port,))
+            return Way(drop="isolated" if entry.port in self.ports else "port is gone")
         if entry is not None or dst in self.static:
             return Way(drop="split horizon")
-        return Way(ports=tuple(self.ports))
+        return Way(ports=open_ones)
 
     # Tables
 
@@ -117,17 +147,26 @@ class Switch:
         entry = self.learned.get(mac)
         return entry if entry is not None and now - entry.seen <= self.age else None
 
-    def expire(self, now: float) -> None:
-        """Forgets what has not been seen for `age` seconds."""
-        for mac, entry in list(self.learned.items()):
-            if now - entry.seen > self.age:
-                self.learned.pop(mac, None)
+    def place(self, mac: bytes, now: float) -> str | None:
+        """The local port where a MAC was learned."""
+        entry = self._alive(mac, now)
+        return entry.port if entry is not None else None
 
-    def forget(self, port: str) -> None:
-        """A local port is gone, and with it what was learned there."""
-        for mac, entry in list(self.learned.items()):
-            if entry.port == port:
-                self.learned.pop(mac, None)
+    def local(self, now: float) -> list[tuple[bytes, str]]:
+        """(MAC, port) of all that was learned at local ports."""
+        return [(mac, e.port) for mac, e in list(self.learned.items()) if e.port and now - e.seen <= self.age]
+
+    def expire(self, now: float) -> list[tuple[bytes, str]]:
+        """Forgets what has not been seen for `age` seconds; (MAC, port) of what was local."""
+        return self._remove([mac for mac, entry in list(self.learned.items()) if now - entry.seen > self.age])
+
+    def forget(self, port: str) -> list[tuple[bytes, str]]:
+        """A local port is gone, and with it what was learned there: (MAC, port)."""
+        return self._remove([mac for mac, entry in list(self.learned.items()) if entry.port == port])
+
+    def _remove(self, macs: list[bytes]) -> list[tuple[bytes, str]]:
+        removed = [(mac, entry) for mac in macs if (entry := self.learned.pop(mac, None)) is not None]
+        return [(mac, entry.port) for mac, entry in removed if entry.port is not None]
 
     def declare(self, rows: dict[bytes, str]) -> None:
         """Static rows, new or changed; what was learned of the same MACs is void."""

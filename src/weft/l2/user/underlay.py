@@ -17,15 +17,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from weft.model.errors import Kind, WeftError
+from weft.netlink import outside
 
 SOURCE_PORTS = 16
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _IP_MULTICAST_ALL, _IP_RECVTOS, _IP_MTU_DISCOVER, _PMTUDISC_WANT, _PMTUDISC_PROBE = 49, 13, 10, 1, 3
 _IPV6_RECVTCLASS, _IPV6_TCLASS, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG, _IPV6_MULTICAST_ALL = 66, 67, 23, 62, 29
-_RECEIVE = 8 << 20  # octets that may wait
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+RECEIVE = 8 << 20  # octets that may wait
 _PAYLOAD_MAX = 65507 - 20  # of one send: 65,535 less IPv6 and UDP headers
 _TRAIN_MAX = 64  # datagrams of one send (UDP_MAX_SEGMENTS of older kernels)
 _TTL = 64
+_TRAIN_TOO_BIG = (errno.EINVAL, errno.EMSGSIZE)  # what older and newer kernels say where datagrams don't fit the path
 
 Buffers = Sequence[bytes | bytearray | memoryview]
 
@@ -46,8 +49,10 @@ class Underlay:
     to carry a datagram; otherwise it is fragmented.
     """
 
-    def __init__(self, vtep: str, port: int, entropy: bool = True, fragment: bool = False) -> None:
-        self.vtep, self.port, self._fragment = vtep, port, fragment
+    def __init__(
+        self, vtep: str, port: int, entropy: bool = True, fragment: bool = False, lender: str | None = None
+    ) -> None:
+        self.vtep, self.port, self._fragment, self._lender = vtep, port, fragment, lender
         self._ipv6 = ":" in vtep
         self._family = socket.AF_INET6 if self._ipv6 else socket.AF_INET
         self.groups: dict[str, socket.socket] = {}
@@ -55,10 +60,15 @@ class Underlay:
         self._senders = [self._sender() for _ in range(SOURCE_PORTS)] if entropy else [self._sending(self.unicast)]
         self.trains = all(_offers(sender, _UDP_SEGMENT) for sender in self._senders[:1])
 
+    def _socket(self) -> socket.socket:
+        made = outside.make(self._lender, self._family, socket.SOCK_DGRAM)
+        made.setblocking(False)
+        return made
+
     def _receiver(self, address: str) -> socket.socket:
-        receiver = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        receiver = self._socket()
         try:
-            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
+            _room(receiver, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
             if self._ipv6:
                 receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 receiver.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
@@ -72,7 +82,7 @@ class Underlay:
         return receiver
 
     def _sender(self) -> socket.socket:
-        sender = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        sender = self._socket()
         try:
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # nothing is awaited here
             self._sending(sender)
@@ -83,7 +93,7 @@ class Underlay:
         return sender
 
     def _sending(self, sender: socket.socket) -> socket.socket:
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _RECEIVE)
+        _room(sender, _SO_SNDBUFFORCE, socket.SO_SNDBUF)
         discover = _PMTUDISC_WANT if self._fragment else _PMTUDISC_PROBE
         if self._ipv6:
             sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discover)
@@ -169,7 +179,7 @@ class Underlay:
         try:
             sender.sendmsg(parts, [*mark, cut] if octets > size else mark, 0, to)
         except OSError as error:
-            if error.errno != errno.EINVAL or not self._fragment:
+            if error.errno not in _TRAIN_TOO_BIG or not self._fragment or octets <= size:
                 raise
             whole = b"".join(parts)
             for at in range(0, octets, size):  # the path carries less: no train, but fragments
@@ -199,10 +209,20 @@ def _offers(of: socket.socket, option: int, value: int = 0) -> bool:
     return True
 
 
+def _room(of: socket.socket, force: int, plain: int) -> int:
+    """Sizes a queue; who may not, within the host's limit (net.core.rmem_max and wmem_max). The octets it has then."""
+    try:
+        of.setsockopt(socket.SOL_SOCKET, force, RECEIVE)
+    except PermissionError:
+        of.setsockopt(socket.SOL_SOCKET, plain, RECEIVE)
+    return of.getsockopt(socket.SOL_SOCKET, plain) // 2  # the kernel tells twice the octets
+
+
 def offers() -> dict[str, bool]:
-    """Which of the two offloads of UDP sockets this kernel has."""
+    """Which of the two offloads of UDP sockets this kernel has, and whether a socket may hold as much as we want."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        return {"UDP_SEGMENT": _offers(probe, _UDP_SEGMENT), "UDP_GRO": _offers(probe, _UDP_GRO, 1)}
+        room = _room(probe, _SO_RCVBUFFORCE, socket.SO_RCVBUF) >= RECEIVE
+        return {"UDP_SEGMENT": _offers(probe, _UDP_SEGMENT), "UDP_GRO": _offers(probe, _UDP_GRO, 1), "room": room}
 
 
 def _failure(error: OSError, where: str) -> WeftError:

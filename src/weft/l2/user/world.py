@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from weft.l2.user.device import Device
+from weft.l2.user.ears import Ears
 from weft.l2.user.iptunnel.state import TunnelState
 from weft.l2.user.switch import Switch
 from weft.l2.user.underlay import Underlay
 from weft.model.address import words_to_ip
 from weft.model.network import SegmentKey
+from weft.model.port import AttachKind
 from weft.plan import tables
 from weft.plan.port import LocalPort
 from weft.plan.segment import Segment
@@ -37,13 +39,18 @@ class PortState:
     veth: bool = False
     gone: str = ""
 
+    @property
+    def for_hosts(self) -> bool:
+        """Whether hosts to learn of are behind it: not the host itself, nor a router (ROUTER/NETWORK)."""
+        return self.port.attach.kind is not AttachKind.HOST and "/" not in self.port.name
+
 
 class SegmentState:
     """`vxlan`: the header before every frame. `longest`: octets of an untagged inner frame that fits the MTU."""
 
     def __init__(self, segment: Segment, underlay: Underlay) -> None:
         self.tables = Tables.none()
-        self.switch = Switch(learning=segment.learning, age=segment.age, arp=segment.arp, group=segment.group)
+        self.switch = _switch(segment)
         self.members: frozenset[str] = frozenset()
         self.vxlan = Vxlan(segment.key.vni).encode()
         self.state(segment, underlay)
@@ -52,7 +59,7 @@ class SegmentState:
         """The segment as it is wanted now; tables and what was learned stay."""
         self.segment, self.underlay = segment, underlay
         self.longest = segment.mtu + _ETHERNET
-        switch = Switch(learning=segment.learning, age=segment.age, arp=segment.arp, group=segment.group)
+        switch = _switch(segment)
         switch.ports, switch.static, switch.flood = self.switch.ports, self.switch.static, self.switch.flood
         switch.neighbors, switch.learned = self.switch.neighbors, self.switch.learned
         self.switch = switch
@@ -101,6 +108,12 @@ class SegmentState:
         return Tables(tables.fdb(found), tables.empty(Table.NEIGHBORS), tables.empty(Table.FLOOD))
 
 
+def _switch(segment: Segment) -> Switch:
+    return Switch(
+        learning=segment.learning, age=segment.age, arp=segment.arp, group=segment.group, anycast=segment.anycast
+    )
+
+
 def _mac(value: int) -> bytes:
     return value.to_bytes(6, "big")
 
@@ -128,6 +141,7 @@ class World:
     ports: dict[str, PortState] = field(default_factory=dict)
     underlays: dict[tuple[str, int], Underlay] = field(default_factory=dict)
     tunnels: dict[str, TunnelState] = field(default_factory=dict)
+    ears: Ears = field(default_factory=Ears)
 
     def groups(self, underlay: Underlay) -> set[str]:
         """Groups that segments of an underlay socket flood to."""

@@ -21,6 +21,7 @@ def lab_problems(lab: LabSpec, intent: Intent) -> list[Problem]:
         *_segments(lab, intent),
         *_routers(lab, intent),
         *_externals(lab, intent),
+        *_flannel(lab, intent),
         *step_problems(lab, names),
         *mutation_problems(lab, names),
     ]
@@ -88,6 +89,25 @@ def _routers(lab: LabSpec, intent: Intent) -> list[Problem]:
                 found.append(Problem(where, f"{subject}: unknown segment '{name}'", remedy))
         if router.mtu is not None:
             found += _mtu(path, subject, router.mtu)
+    return found
+
+
+def _flannel(lab: LabSpec, intent: Intent) -> list[Problem]:
+    """Nodes that there are, in subnets that flannel's daemon can have; the rest of its configuration is its own."""
+    if lab.flannel is None:
+        return []
+    path: Path = ("lab", "flannel", "subnets")
+    found = [
+        Problem((*path, node), f"flannel: unknown node '{node}'", suggestion(node, intent.nodes, "node"))
+        for node in lab.flannel.subnets
+        if node not in intent.nodes
+    ]
+    if not lab.flannel.subnets:
+        found.append(Problem(path, "flannel: no node has a subnet", "write {NODE: SUBNET}"))
+    for node, subnet in lab.flannel.subnets.items():
+        if ipaddress.ip_network(subnet).version == 6:
+            what = f"flannel: {subnet} of node '{node}' is no IPv4 subnet"
+            found.append(Problem((*path, node), what, "the lab pins IPv4 subnets alone"))
     return found
 
 

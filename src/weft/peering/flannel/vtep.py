@@ -50,15 +50,10 @@ class Peer:
 def read(lease: Lease, own: Own, *, six: bool) -> Peer | None:
     """None for a lease that has nothing for this device; raises INVALID for one that must not be obeyed. `direct` is
     False: only the host knows."""
-    subnet, public = (lease.subnet6, lease.public_ip6) if six else (lease.subnet, lease.public_ip)
+    subnet = lease.subnet6 if six else lease.subnet
     if subnet is None or lease.backend.type != "vxlan":
         return None
-    if not subnet.subnet_of(own.network):  # type: ignore[arg-type]  # of one family
-        raise _refused(lease, f"{subnet} is not in the network {own.network}")
-    if subnet.overlaps(own.subnet):
-        raise _refused(lease, f"{subnet} overlaps with this node's own {own.subnet}")
-    if public is None or public.is_unspecified or public.is_multicast or public.is_loopback or public in own.addresses:
-        raise _refused(lease, f"its address {public} is none of another host")
+    public = located(lease, subnet, own, six=six)
     vni, mac = vtep_of(lease.backend, six=six)
     if vni != own.vni:
         raise _refused(lease, f"its VNI is {vni}, not {own.vni}")
@@ -73,6 +68,18 @@ def read(lease: Lease, own: Own, *, six: bool) -> Peer | None:
         False,
         (lease.revision, lease.key),
     )
+
+
+def located(lease: Lease, subnet: IPv4Network | IPv6Network, own: Own, *, six: bool) -> IPv4Address | IPv6Address:
+    """The address in the underlay at which a lease's subnet is; raises INVALID where it must not be obeyed."""
+    public = lease.public_ip6 if six else lease.public_ip
+    if not subnet.subnet_of(own.network):  # type: ignore[arg-type]  # of one family
+        raise _refused(lease, f"{subnet} is not in the network {own.network}")
+    if subnet.overlaps(own.subnet):
+        raise _refused(lease, f"{subnet} overlaps with this node's own {own.subnet}")
+    if public is None or public.is_unspecified or public.is_multicast or public.is_loopback or public in own.addresses:
+        raise _refused(lease, f"its address {public} is none of another host")
+    return public
 
 
 def vtep_of(backend: BackendData, *, six: bool) -> tuple[int, int | None]:

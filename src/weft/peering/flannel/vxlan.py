@@ -21,6 +21,7 @@ from weft.netlink.alias import random_mac
 from weft.netlink.bulk import Bulk, Refusal
 from weft.netlink.namespace import Namespace
 from weft.netlink.reach import way
+from weft.netlink.route import PROTOCOL_PEERING as PROTOCOL
 from weft.peering.flannel import vtep
 from weft.peering.flannel.backend import BackendData, External, Lease
 from weft.peering.flannel.config import VNI, VXLAN_PORT, NetworkConfig
@@ -31,8 +32,6 @@ from weft.peering.flannel.peers import Peers, Rowset
 from weft.peering.flannel.vtep import Own, Peer
 from weft.plan.tables import Rows, Table, text
 
-PROTOCOL = 88
-"""Of our routes; iproute2's rt_protos leaves it free, and the agent's is 87."""
 OVERHEAD = {4: 50, 6: 70}
 """Octets that VXLAN adds on an IPv4 and on an IPv6 underlay (RFC 7348 section 5)."""
 

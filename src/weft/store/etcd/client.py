@@ -298,7 +298,9 @@ def fault(status: int, body: bytes) -> Exception:
         said = decode(body, Fault)
     except msgspec.DecodeError:
         said = Fault()
-    return judged(said) if said.message else EndpointError(f"it answers HTTP {status}, not like etcd")
+    if said.message:
+        return judged(said)
+    return EndpointError(f"it answers HTTP {status}, not like the v3 API of etcd 3.4 or later")
 
 
 def judged(said: Fault) -> Exception:

@@ -189,12 +189,22 @@ def test_batches_keep_every_octet_and_the_order(trains: list[tuple[str, int, int
     underlay, batch = FakeUnderlay(most=8), Batch()
     wanted: list[tuple[str, bytes]] = []
     for number, (vtep, size, octets) in enumerate(trains):
+        octets = octets if octets > 1500 else octets % size + 1
+        size = min(size, octets)
         data = bytes((number + at) & 0xFF for at in range(octets))
         batch.add(underlay, vtep, memoryview(data), size)
         wanted += [(vtep, data[at : at + size]) for at in range(0, octets, size)]
     batch.flush()
     assert underlay.sent == wanted
     assert all(octets <= 8 * size for octets, size in underlay.calls)
+
+
+def test_packets_that_stand_for_themselves_go_together() -> None:
+    state, device, underlay = tunnel("10.6.84.0", ROUTES)
+    device.put += [plain(packet(identification=number)) for number in range(10)]
+    TunnelEgress().drain(state, 0.0)
+    assert underlay.sent == [(PEER, packet(ttl=63, identification=number)) for number in range(10)]
+    assert len(underlay.calls) == 1
 
 
 def test_full_trains_fill_calls() -> None:

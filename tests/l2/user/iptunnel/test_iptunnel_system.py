@@ -89,6 +89,16 @@ def test_wire_packets_are_right_without_offloads(underlay: Underlay) -> None:
         assert len(packet.payload) <= 1472
 
 
+def test_a_narrower_path_gets_fragments(underlay: Underlay) -> None:
+    """What flannel's socket does too: nothing is lost where the underlay's path is narrower than its device."""
+    here, there = underlay.hosts
+    ip(here, "ip", "route", "add", underlay.vteps[1], "dev", "eth1", "src", underlay.vteps[0], "mtu", "1300")
+    data = os.urandom(2 << 20)
+    with tunnels(underlay) as (mine, _):
+        assert stream(here, there, OWN[1], data) == sha256(data)
+        assert mine.counters().drops == {}
+
+
 def test_strangers_are_not_believed(underlay: Underlay) -> None:
     here, there = underlay.hosts
     with tunnels(underlay) as (mine, _):

@@ -1,1 +1,1 @@
-"""IP tunnels on the forwarder: a TUN device, bare IPv4 packets in UDP, one socket for both ways (docs/flannel.md)."""
+"""IP tunnels on the forwarder: a TUN device, IPv4 packets bare in UDP, a socket for both ways (docs/flannel-udp.md)."""

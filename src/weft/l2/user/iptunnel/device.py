@@ -84,4 +84,4 @@ def _state(channel: Channel, cluster: str, tunnel: IpTunnel) -> None:
 
 
 def _route(tunnel: IpTunnel, link: Link) -> KernelRoute:
-    return KernelRoute(tunnel.network, (("", link.index),), protocol=PROTOCOL_PEERING)
+    return KernelRoute(tunnel.network, (("", link.index),), metric=0, protocol=PROTOCOL_PEERING)

@@ -43,7 +43,7 @@ class TunnelEgress:
         try:
             self._batch.flush()
         except OSError as error:
-            self.tally.drops[reason(error)] += 1
+            self.tally.drops[reason(error)] += self._batch.lost
 
     def forward(self, state: TunnelState, size: int, now: float) -> None:
         """One packet, which stands in the buffer behind its offload header."""
@@ -70,14 +70,11 @@ class TunnelEgress:
             tally.drops[str(refused)] += 1
 
     def _send(self, state: TunnelState, out: Outgoing, vtep: str) -> None:
+        data = memoryview(bytes(out.frame)) if out.train is None else out.train  # the buffer is the next frame's
         try:
-            if out.train is None:
-                self._batch.flush()
-                state.underlay.send(0, vtep, (out.frame,), 0)
-            else:
-                self._batch.add(state.underlay, vtep, out.train, out.size)
+            self._batch.add(state.underlay, vtep, data, out.size)
         except OSError as error:
-            self.tally.drops[reason(error)] += 1
+            self.tally.drops[reason(error)] += self._batch.lost
 
     def _answer(self, state: TunnelState, packet: bytes | None, now: float) -> None:
         if packet is not None and self._limit.allows(now):

@@ -1,0 +1,150 @@
+"""One routed TCP stream, and small UDP packets, from one network into another: Weft / the same made by hand with `ip`.
+
+    python -m bench overlay [ROUNDS]     (after the bridged stream)
+
+Two hosts on one LAN, a container on each, in two networks. Weft: a distributed gateway on both hosts, asymmetric and
+symmetric IRB. By hand: the gateways' addresses on the bridges themselves, in the hosts' own namespace, with permanent
+neighbor and FDB rows (the shortest way there is). Interleaved; ratios are of the runs of one round. CPU is the whole
+machine's, so it counts whatever else runs.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from weft.lab import lab
+from weft.model.file import parse
+
+SECONDS = 2
+ROUNDS = 7
+NAME = "bench-routed"
+FILE = """
+nodes:
+  h1: {vtep: 192.168.33.1}
+  h2: {vtep: 192.168.33.2}
+networks:
+  blue: {vni: 5000, subnet: 10.1.1.0/24}
+  green: {vni: 6000, subnet: 10.1.2.0/24}
+  red: {vni: 7000, subnet: 10.1.1.0/24}
+  rose: {vni: 8000, subnet: 10.1.2.0/24}
+routers:
+  asymmetric: {gateways: {blue: 10.1.1.1, green: 10.1.2.1}}
+  symmetric: {vni: 50000, gateways: {red: 10.1.1.1, rose: 10.1.2.1}}
+ports:
+  a: {network: blue, node: h1, ips: [10.1.1.11]}
+  b: {network: green, node: h2, ips: [10.1.2.12]}
+  c: {network: red, node: h1, ips: [10.1.1.11]}
+  d: {network: rose, node: h2, ips: [10.1.2.12]}
+"""
+MAC = {1: "02:00:00:00:09:01", 2: "02:00:00:00:09:02"}
+HOME = """
+ip netns exec {h} sysctl -qw net.ipv4.ip_forward=1
+ip netns add {c}
+ip -n {h} link add ve9 type veth peer name eth0 netns {c}
+ip -n {h} link set ve9 master br{mine} mtu 1450 up
+ip -n {c} link set eth0 address {mac} mtu 1450 up
+ip -n {c} address add 10.9.{mine}.2/24 dev eth0
+ip -n {c} route add default via 10.9.{mine}.1
+ip -n {h} neighbor add 10.9.{mine}.2 lladdr {mac} dev br{mine} nud permanent
+ip -n {h} neighbor add 10.9.{other}.2 lladdr {far} dev br{other} nud permanent
+bridge -n {h} fdb add {far} dev vx{other} dst {peer} self permanent
+bridge -n {h} fdb add {far} dev vx{other} master static
+"""
+NETWORK = """
+ip -n {h} link add br{vni} type bridge
+ip -n {h} link add vx{vni} type vxlan id {vni} dstport 4789 local {vtep} nolearning
+ip -n {h} link set vx{vni} master br{vni} up
+ip -n {h} link set br{vni} mtu 1450 up
+ip -n {h} address add 10.9.{vni}.1/24 dev br{vni}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Of one contender in one round."""
+
+    gigabits: float
+    cpu_per_gigabyte: float
+    packets: float
+
+
+def run(*arguments: str) -> Iterator[str]:
+    rounds = int(arguments[0]) if arguments else ROUNDS
+    with _topology() as ends:
+        figures: dict[str, list[Figure]] = {name: [] for name in ends}
+        for _ in range(rounds):
+            for name, end in ends.items():
+                figures[name].append(_figure(*end))
+    yield f"### Routed from one network into another, {rounds} interleaved rounds of {SECONDS} s"
+    yield "| | Gbit/s of one TCP stream | / by hand | CPU s/GB | 64-octet UDP packets/s | / by hand |"
+    yield "|---|---|---|---|---|---|"
+    hand = figures["by hand"]
+    for name, of in figures.items():
+        streams = statistics.median(a.gigabits / b.gigabits for a, b in zip(of, hand, strict=True))
+        packets = statistics.median(a.packets / b.packets for a, b in zip(of, hand, strict=True))
+        yield (
+            f"| {name} | {statistics.median(each.gigabits for each in of):.2f} | {streams:.3f} "
+            f"| {statistics.median(each.cpu_per_gigabyte for each in of):.2f} "
+            f"| {statistics.median(each.packets for each in of):,.0f} | {packets:.3f} |"
+        )
+
+
+@contextmanager
+def _topology() -> Iterator[dict[str, tuple[str, str, str]]]:
+    """Name → (client's namespace, server's namespace, server's address)."""
+    lab.up(parse({f"{NAME}.yaml": FILE}), NAME)
+    made: list[str] = []
+    try:
+        for number, peer in ((1, 2), (2, 1)):
+            host, container = f"weft-{NAME}-h{number}", f"weft-{NAME}-hand{number}"
+            made.append(container)
+            values = {"h": host, "c": container, "vtep": f"192.168.33.{number}", "peer": f"192.168.33.{peer}"}
+            values |= {"mine": str(8 + number), "other": str(8 + peer), "mac": MAC[number], "far": MAC[peer]}
+            for text in (NETWORK.format(**values, vni=9), NETWORK.format(**values, vni=10), HOME.format(**values)):
+                for line in text.strip().splitlines():
+                    subprocess.run(line.split(), check=True)
+        yield {
+            "Weft, asymmetric": (f"weft-{NAME}-h1.a", f"weft-{NAME}-h2.b", "10.1.2.12"),
+            "by hand": (f"weft-{NAME}-hand1", f"weft-{NAME}-hand2", "10.9.10.2"),
+            "Weft, symmetric": (f"weft-{NAME}-h1.c", f"weft-{NAME}-h2.d", "10.1.2.12"),
+        }
+    finally:
+        for name in made:
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+        lab.down(NAME)
+
+
+def _figure(client: str, server: str, address: str) -> Figure:
+    before = _busy()
+    stream = _iperf(client, server, address)["end"]["sum_received"]
+    cpu = _busy() - before
+    udp = _iperf(client, server, address, "-u", "-b", "0", "-l", "64")["end"]["sum"]
+    arrived = udp["packets"] * (1 - udp["lost_percent"] / 100)
+    return Figure(stream["bits_per_second"] / 1e9, cpu / (stream["bytes"] / 1e9), arrived / udp["seconds"])
+
+
+def _iperf(client: str, server: str, address: str, *more: str) -> dict[str, dict[str, dict[str, float]]]:
+    inside = ["ip", "netns", "exec"]
+    serving = subprocess.Popen(
+        [*inside, server, "iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, text=True
+    )
+    assert serving.stdout
+    while "listening" not in serving.stdout.readline():
+        pass
+    command = [*inside, client, "iperf3", "-c", address, "-t", str(SECONDS), "-J", *more]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS + 20)
+    serving.wait(timeout=10)
+    found: dict[str, dict[str, dict[str, float]]] = json.loads(done.stdout)
+    return found
+
+
+def _busy() -> float:
+    """Seconds that the machine's CPUs have been busy, of every kind but idle and I/O wait."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / 100

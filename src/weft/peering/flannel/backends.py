@@ -1,0 +1,17 @@
+"""Which backend a configuration asks for; imported when it is made, for each brings much along."""
+
+from __future__ import annotations
+
+from weft.peering.flannel.backend import Backend, External
+from weft.peering.flannel.config import NetworkConfig
+
+
+def make(config: NetworkConfig, external: External, namespace: str | None) -> Backend:
+    """Raises INVALID for options that cannot be."""
+    if config.backend == "vxlan":
+        from weft.peering.flannel.vxlan import VxlanBackend
+
+        return VxlanBackend(config, external, namespace)
+    from weft.peering.flannel.udp import UdpBackend
+
+    return UdpBackend(config, external, namespace)

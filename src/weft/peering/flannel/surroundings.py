@@ -1,0 +1,42 @@
+"""What a node needs beside its backend: the subnet file, masquerading, and a word where the host does not forward."""
+
+from __future__ import annotations
+
+from weft.netlink import sysctl
+from weft.peering.flannel import subnet_file
+from weft.peering.flannel.config import NetworkConfig
+from weft.peering.flannel.lease import Lease
+from weft.peering.flannel.masquerade import Masquerade
+from weft.peering.flannel.options import Options
+
+
+class Surroundings:
+    """Raises WeftErrors that name the file or the table."""
+
+    def __init__(self, options: Options, config: NetworkConfig) -> None:
+        self._options, self._config = options, config
+        self._nat = Masquerade(options.namespace) if options.masquerade else None
+
+    def close(self) -> None:
+        if self._nat:
+            self._nat.close()
+
+    def masquerade(self, own: Lease) -> bool:
+        """Makes the masquerading as it is to be, if it is wanted; whether anything had to be done."""
+        if self._nat is None or self._nat.stands(self._config, own):
+            return False
+        self._nat.put(self._config, own)
+        return True
+
+    def write_file(self, own: Lease, mtu: int) -> None:
+        text = subnet_file.text(self._config, own, mtu, self._options.masquerade)
+        subnet_file.write(self._options.subnet_file, text, own.etcd_lease)
+
+    def not_forwarding(self) -> list[str]:
+        """The sysctls that keep this host from forwarding what containers send."""
+        names = {"ipv4/ip_forward": self._config.four, "ipv6/conf/all/forwarding": self._config.six}
+        return [
+            f"net.{name.replace('/', '.')}"
+            for name, wanted in names.items()
+            if wanted and sysctl.read(name, self._options.namespace) == "0"
+        ]

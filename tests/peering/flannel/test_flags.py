@@ -1,0 +1,70 @@
+"""flanneld's flags: one dash or two, switches with values, the environment; and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weft.cli import agent, flannel
+from weft.cli.main import run
+from weft.peering.flannel.options import Options
+from weft.store.etcd.address import Address
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["-etcd-endpoints", "ftp://x"], "-etcd-endpoints: 'ftp://x' is no endpoint; use http://HOST:2379"),
+        (["-etcd-endpoints=http://a:1,https://b:1"], "http and https cannot be mixed"),
+        (["-etcd-certfile", "x"], "a client certificate needs both -etcd-certfile and -etcd-keyfile"),
+        (["-etcd-username", "x"], "-etcd-username needs -etcd-password; set FLANNELD_ETCD_PASSWORD"),
+        (["-public-ip", "fd00::1"], "-public-ip is 'fd00::1'; use one address of this family"),
+        (["-subnet-lease-renew-margin=0"], "-subnet-lease-renew-margin is 0; use 1 to 1439"),
+        (["-ip-masq=maybe"], "No such option"),
+        (["-kube-subnet-mgr"], "No such option"),
+    ],
+)
+def test_a_wrong_command_line_is_refused_at_once(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["flannel", *words]) == 2
+    assert line.lower() in capsys.readouterr().err.lower()
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Address, Options, tuple[str, int]]]:
+    """What the daemon would be run with."""
+    calls: list[Any] = []
+    monkeypatch.setattr(agent, "configure", lambda log: None)
+    monkeypatch.setattr(agent, "permitted", lambda: None)
+    monkeypatch.setattr(flannel, "_run", lambda where, options, health, cleanup: calls.append((where, options, health)))
+    return calls
+
+
+def test_flags_in_every_form(taken: list[tuple[Address, Options, tuple[str, int]]]) -> None:
+    words = ["-etcd-endpoints", "https://a:2379,https://b", "--etcd-prefix=/x//net/", "-iface", "eth0", "--iface=eth1"]
+    words += ["-ip-masq=true", "-healthz-port=8471", "-v=2", "-iptables-forward-rules=false", "-keep-lease"]
+    assert run(["flannel", *words]) == 0
+    where, options, health = taken[0]
+    assert (where.endpoints, where.tls, where.prefix) == (("a:2379", "b:2379"), True, "/x/net/")
+    assert options.wish.interfaces == ("eth0", "eth1")
+    assert (options.masquerade, options.keep_lease, options.margin) == (True, True, 3600.0)
+    assert health == ("0.0.0.0", 8471)
+
+
+def test_the_environment_and_the_defaults(
+    taken: list[tuple[Address, Options, tuple[str, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "IP_MASQ": "true", "ETCD_PASSWORD": "secret", "ETCD_USERNAME": "me", "PUBLIC_IP": "1.2.3.4", "IFACE": "eth7",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"FLANNELD_{name}", value)
+    assert run(["flannel", "-ip-masq=false"]) == 0
+    where, options, health = taken[0]
+    assert (where.endpoints, where.prefix) == (("127.0.0.1:4001", "127.0.0.1:2379"), "/coreos.com/network/")
+    assert (where.user, where.password) == ("me", "secret")
+    assert options.subnet_file == Path("/run/flannel/subnet.env")
+    assert (options.masquerade, str(options.wish.public), options.wish.interfaces) == (False, "1.2.3.4", ("eth7",))
+    assert health == ("0.0.0.0", 0)
