@@ -209,8 +209,8 @@ def _offers(of: socket.socket, option: int, value: int = 0) -> bool:
     return True
 
 
-def _room(of: socket.socket, force: int, plain: int) -> int:
-    """Sizes a queue; who may not, within the host's limit (net.core.rmem_max and wmem_max). The octets it has then."""
+def _room(of: socket.socket, force: int, plain: int) -> None:
+    """Sizes a queue; who may not, within the host's limit (net.core.rmem_max and wmem_max)."""
     try:
         of.setsockopt(socket.SOL_SOCKET, force, RECEIVE)
     except PermissionError:
