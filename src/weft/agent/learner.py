@@ -16,7 +16,7 @@ from weft.agent.contact import pause
 from weft.agent.feed import Feed
 from weft.agent.learning import Key, Sightings
 from weft.agent.relays import Relays
-from weft.agent.sighting import Probe, question, sighting
+from weft.agent.sighting import Probe, question, sighting, tentative
 from weft.l2.datapath import Datapath, Sought, ToPorts
 from weft.model.endpoint import Endpoint
 from weft.model.errors import WeftError
@@ -25,6 +25,8 @@ from weft.store.store import Delete, Put, Store
 
 GATHER = 0.02  # seconds that further records gather after some were written
 _BATCH = 100  # records in one transaction; etcd takes 128
+_TENTATIVE = 1.5  # seconds after which a host that probed for duplicates has the address, or gave it up
+_TENTATIVE_MAX = 256  # such addresses at a time
 _REPAIR = 1.0  # seconds between looks at rows that sightings without effect have taken over
 
 log = structlog.get_logger("weft.agent")
@@ -55,6 +57,7 @@ class Learner:
         self._adopted = False
         self._mended, self._mending = -_REPAIR, False
         self._told = 0
+        self._tentative: set[Probe] = set()  # addresses that hosts may have soon
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -84,10 +87,17 @@ class Learner:
                 continue
             if seen := sighting(punted):
                 self.machine.see(seen, now)
+            if (probe := tentative(punted)) and probe not in self._tentative and len(self._tentative) < _TENTATIVE_MAX:
+                self._tentative.add(probe)
+                asyncio.get_running_loop().call_later(_TENTATIVE, self._ask_tentative, probe)
         if self.machine.contested and not self._mending:
             self._mending = True
             asyncio.get_running_loop().call_later(max(self._mended + _REPAIR - now, 0), self._look_again)
         self._said()
+
+    def _ask_tentative(self, probe: Probe) -> None:
+        self._tentative.discard(probe)
+        self._ask([probe])
 
     def _look_again(self) -> None:
         self._mending, self._mended = False, self._now()

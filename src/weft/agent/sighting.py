@@ -72,6 +72,25 @@ def _address(packet: Packet, mac: str) -> str | None:
     return None
 
 
+def tentative(punted: Punted | Heard) -> Probe | None:
+    """What to ask once a host has probed for duplicates of an address (RFC 4862 section 5.4): it says nothing more of
+    it by itself, and may have it a second later."""
+    if isinstance(punted, Heard) or punted.port is None:
+        return None
+    try:
+        packet = dissect(punted.frame)
+    except WireError:
+        return None
+    header, message = packet.ip, packet.nd
+    if packet.ethernet is None or packet.ethernet.tags or not isinstance(message, nd.NeighborSolicitation):
+        return None
+    if not isinstance(header, IPv6) or header.src != "::" or header.hop_limit != _HOP_LIMIT:
+        return None
+    if message.target.startswith("fe80:"):  # nobody routes to it
+        return None
+    return Probe(punted.segment, punted.port, packet.ethernet.src, message.target)
+
+
 def question(probe: Probe, speaker: str) -> bytes:
     """The frame that asks, to the host alone. `speaker`: the MAC to answer to.
 

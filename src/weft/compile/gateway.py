@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from weft.compile.macs import anycast_mac, irb_mac
+from weft.compile.macs import anycast_mac, irb_mac, link_local
 from weft.compile.world import World
 from weft.model.address import is_ipv6
 from weft.model.network import Arp, Learning, Network
@@ -57,7 +57,11 @@ def anycast_of(world: World, network: Network, node: Node) -> tuple[str, ...]:
         item
         for router in world.routers_in(network.name)
         if is_anycast(router, network) and node.name in world.instances(router)
-        for item in (anycast_mac(router.name, network.key), *router.gateways[network.name])
+        for item in (
+            anycast_mac(router.name, network.key),
+            *router.gateways[network.name],
+            *((link_address(router, network),) if advertises(router, network) else ()),
+        )
     )
 
 
@@ -68,6 +72,16 @@ def default_gateways(world: World, network: Network) -> tuple[str, ...]:
         for address in router.gateways[network.name]:
             found.setdefault(is_ipv6(address), address)
     return tuple(found[family] for family in sorted(found))
+
+
+def advertises(router: Router, network: Network) -> bool:
+    """Whether the router says in this network by router advertisements that it is there."""
+    return router.advertise and any(is_ipv6(address) for address in router.gateways[network.name])
+
+
+def link_address(router: Router, network: Network) -> str:
+    """The link-local address that hosts know an advertising gateway by; on every node the same, as its MAC."""
+    return link_local(irb_mac(router.name, network.key) if router.placement else anycast_mac(router.name, network.key))
 
 
 def asks(network: Network, router: Router) -> bool:
@@ -81,4 +95,4 @@ def with_prefix(network: Network, ip: str) -> str:
     address = ipaddress.ip_address(ip)
     subnets = (ipaddress.ip_network(subnet) for subnet in network.subnets)
     length = next((subnet.prefixlen for subnet in subnets if address in subnet), address.max_prefixlen)
-    return f"{ip}/{length}"
+    return f"{ip}/{64 if address.is_link_local and address.version == 6 else length}"

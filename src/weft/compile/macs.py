@@ -42,6 +42,13 @@ def own_addresses(vtep: str) -> tuple[str, str]:
     return vtep, str(ipaddress.IPv6Address(_OWN6 | value))
 
 
+def link_local(mac: str) -> str:
+    """The link-local address of this MAC (RFC 4291 appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes((octets[0] ^ 2,)) + octets[1:3] + b"\xff\xfe" + octets[3:]
+    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + identifier))
+
+
 def hop_address(vtep: str, ip: str) -> str:
     """The next hop to `ip` behind the router of this VTEP over an L3 VNI."""
     return own_addresses(vtep)[1] if is_ipv6(ip) else vtep

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from weft.compile.endpoints import locations
-from weft.compile.gateway import asks, gateways_in, is_anycast, with_prefix
+from weft.compile.gateway import advertises, asks, gateways_in, is_anycast, link_address, with_prefix
 from weft.compile.macs import anycast_mac, hop_address, irb_mac, own_addresses, router_mac
 from weft.compile.paths import compile_paths, unique
 from weft.compile.segment import segment_mtu
@@ -80,17 +80,20 @@ def _own(node: Node) -> tuple[str, ...]:
 def _irb(router: Intended, network: Network, node: Node) -> Irb:
     distributed, anycast = not router.placement, is_anycast(router, network)
     addresses = router.gateways[network.name]
+    advertise = advertises(router, network)
+    link = (link_address(router, network),) if advertise else ()
     return Irb(
         network=network.name,
         segment=network.key,
         device=irb_device(network.key),
         mac=irb_mac(router.name, network.key, node.name if distributed else ""),
         addresses=tuple(
-            f"{ip}/{128 if is_ipv6(ip) else 32}" if anycast else with_prefix(network, ip) for ip in addresses
+            f"{ip}/{128 if is_ipv6(ip) else 32}" if anycast else with_prefix(network, ip) for ip in (*addresses, *link)
         ),
         anycast=anycast_mac(router.name, network.key) if anycast else "",
         proxy=distributed and network.arp is Arp.PROXY,
         asks=asks(network, router),
+        advertise=advertise,
         relayed=network.relayed,
     )
 

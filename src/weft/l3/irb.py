@@ -49,7 +49,8 @@ def put(host: RouterHost, router: Router, irb: Irb) -> None:
         inside.settings(_anycast_settings(irb))
         inside.addresses.make(top, irb.addresses, inside.addresses.of(top))
         inside.links.change(top, Change(up=True))
-    alias = Alias(host.cluster, DeviceKind.IRB, irb.network, {"segment": f"{irb.segment.udp_port}/{irb.segment.vni}"})
+    details = {"segment": f"{irb.segment.udp_port}/{irb.segment.vni}"} | ({"advertise": "yes"} if irb.advertise else {})
+    alias = Alias(host.cluster, DeviceKind.IRB, irb.network, details)
     inside.links.change(device, Change(alias=str(alias)))
 
 
@@ -124,6 +125,7 @@ def read(host: RouterHost, inside: Inside, links: list[Link]) -> list[tuple[Irb,
             proxy=_on(inside, _PROXY.format(top.name) if top else _PRIVATE.format(link.name)),
             relayed=_on(inside, _ASKS_US.format(link.name)),
             asks=sysctl.read(_ASKS.format(link.name), inside.name) != "0",
+            advertise="advertise" in alias.details,
         )
         wanted = _device_settings(irb) | (_anycast_settings(irb) if top else {})
         flaws = [f"net/{name} is not {wanted[name]}" for name in inside.unset(wanted)]

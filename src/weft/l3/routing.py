@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from weft.l3 import irb, paths, router, tables
+from weft.l3.advertise import Advertiser
 from weft.l3.announce import announce
 from weft.l3.events import Events
 from weft.l3.inside import Inside, RouterHost
 from weft.l3.seat import L3Seat
 from weft.l3.sought import Sought, Wish
 from weft.model.network import SegmentKey
+from weft.netlink.links import Link
 from weft.netlink.namespace import Rename
 from weft.plan.operations import DropRouter, DropRows, Operation, PutIrb, PutPaths, PutRouter, PutRows
 from weft.plan.router import Router, RouterDevice, namespace_of
@@ -54,6 +56,10 @@ class KernelRouting:
         self._put: dict[str, Router] = {}  # as this process put them: in which order addresses were told
 
     @cached_property
+    def _advertiser(self) -> Advertiser:
+        return Advertiser()
+
+    @cached_property
     def _events(self) -> Events:
         return Events()
 
@@ -64,19 +70,24 @@ class KernelRouting:
     def observe(self) -> Routers:
         found = Routers()
         insides: dict[str, Inside] = {}
+        standing: dict[str, tuple[Router, Inside, dict[str, int]]] = {}
         asking: dict[str, dict[int, tuple[SegmentKey, str]]] = {}
         for name in self._host.ours():
             inside = self._host.find(name)
             if inside is not None:
                 insides[name] = inside
-                asking[name] = self._read(name, inside, found)
+                links = self._read(name, inside, found)
+                made = found.routers[name]
+                standing[name] = made, inside, {link.name: link.mtu for link in links}
+                asking[name] = _asking(made, links)
         if "_events" in self.__dict__:
             self._events.learn(insides)
+            self._advertiser.follow(standing)  # who only looks does not speak
         self._sought.learn(insides, asking)
         return found
 
-    def _read(self, name: str, inside: Inside, found: Routers) -> dict[int, tuple[SegmentKey, str]]:
-        """Into `found`; the devices by index that have the agent ask for neighbors, with their segments."""
+    def _read(self, name: str, inside: Inside, found: Routers) -> list[Link]:
+        """Into `found`; its devices."""
         links = inside.links.dump()
         base, flaws = router.read(self._host, inside, name, links)
         interfaces = irb.read(self._host, inside, links)
@@ -95,8 +106,7 @@ class KernelRouting:
         found.tables.update(tables.read(self._host, name, inside, links))
         told = [("", flaws), *((each.device, wrong) for each, wrong in interfaces)]
         found.flaws.update({RouterDevice(name, device): tuple(wrong) for device, wrong in told if wrong})
-        indexes = {link.name: link.index for link in links}
-        return {indexes[each.device]: (each.segment, each.network) for each in irbs if each.relayed}
+        return links
 
     def apply(self, operation: Operation) -> None:
         """One operation of those that `is_ours` names. Raises WeftError."""
@@ -139,10 +149,18 @@ class KernelRouting:
         return self._sought.fileno()
 
     def close(self) -> None:
+        if advertiser := self.__dict__.pop("_advertiser", None):
+            advertiser.close()
         self._host.close()
         for name in ("_events", "_sought"):
             if opened := self.__dict__.pop(name, None):
                 opened.close()
+
+
+def _asking(router: Router, links: list[Link]) -> dict[int, tuple[SegmentKey, str]]:
+    """The devices by index that have the agent ask for neighbors, with their segments."""
+    indexes = {link.name: link.index for link in links}
+    return {indexes[each.device]: (each.segment, each.network) for each in router.interfaces if each.relayed}
 
 
 def _ordered(found: Router, put: Router | None) -> Router:

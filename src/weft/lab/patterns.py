@@ -12,7 +12,7 @@ A pattern is a mapping of text to text; all its keys must hold. It speaks of tun
     src_mac, dst_mac  of the inner frame: port:NAME or a MAC
     broadcast      true, false: whether the inner destination is ff:ff:ff:ff:ff:ff
     arp            request, reply, any
-    nd             solicitation, advertisement, any
+    nd             solicitation, advertisement, router-solicitation, router-advertisement, any
     icmp           echo-request, echo-reply, too-big, any
     tcp, udp       any: the inner packet is one
     plain          true: the packet is in no tunnel
@@ -32,7 +32,12 @@ from weft.wire.packet import Packet
 T = TypeVar("T")
 Pattern = Mapping[str, str]
 _ARP = {"request": arp.REQUEST, "reply": arp.REPLY}
-_ND = {"solicitation": nd.NeighborSolicitation, "advertisement": nd.NeighborAdvertisement}
+_ND: dict[str, type[nd.NeighborDiscovery]] = {
+    "solicitation": nd.NeighborSolicitation,
+    "advertisement": nd.NeighborAdvertisement,
+    "router-solicitation": nd.RouterSolicitation,
+    "router-advertisement": nd.RouterAdvertisement,
+}
 _ICMP = {
     "echo-request": ((icmp.ECHO_REQUEST, None), icmpv6.ECHO_REQUEST),
     "echo-reply": ((icmp.ECHO_REPLY, None), icmpv6.ECHO_REPLY),

@@ -208,6 +208,7 @@ class RouterShape(Shape):
     routes: tuple[RouteShape, ...] = Field((), description="Static routes.")
     policies: tuple[PolicyShape, ...] = Field((), description="Policy routes, the first that matches counts.")
     external: dict[str, ExternalShape] = Field(default={}, description="Node → the outside there: makes it a border.")
+    advertise: Switch = Field(False, description="Router advertisements: IPv6 hosts configure themselves.")
 
     def value(self, name: str) -> Router:
         return Router(
@@ -218,6 +219,7 @@ class RouterShape(Shape):
             routes=tuple(route.value() for route in self.routes),
             policies=tuple(policy.value() for policy in self.policies),
             external=tuple(outside.value(node) for node, outside in self.external.items()),
+            advertise=self.advertise,
         )
 
 

@@ -66,9 +66,10 @@ class PatternShape(Shape):
     """What a packet on the underlay must be: every key that stands must hold."""
 
     arp: Annotated[str, _word("request", "reply", "any")] | None = Field(None, description="The inner frame is ARP.")
-    nd: Annotated[str, _word("solicitation", "advertisement", "any")] | None = Field(
-        None, description="The inner packet is IPv6 neighbor discovery."
-    )
+    nd: (
+        Annotated[str, _word("solicitation", "advertisement", "router-solicitation", "router-advertisement", "any")]
+        | None
+    ) = Field(None, description="The inner packet is IPv6 neighbor discovery.")
     icmp: Annotated[str, _word("echo-request", "echo-reply", "too-big", "any")] | None = Field(
         None, description="The inner packet is ICMP or ICMPv6."
     )

@@ -38,7 +38,10 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
-    """`gateways`: network → addresses. `placement` (): on every node (distributed); else the nodes, in order."""
+    """`gateways`: network → addresses. `placement` (): on every node (distributed); else the nodes, in order.
+
+    `advertise`: hosts are told of its IPv6 gateways by router advertisements.
+    """
 
     name: str
     gateways: dict[str, tuple[str, ...]]
@@ -47,3 +50,4 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...] = ()
     policies: tuple[Policy, ...] = ()
     external: tuple[External, ...] = ()
+    advertise: bool = False

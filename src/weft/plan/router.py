@@ -39,7 +39,7 @@ class Irb:
     `addresses`: the gateway's, with prefix length; where anycast, each alone (/32, /128). `proxy`: it answers ARP for
     every address it has a route to. `asks`: it sends ARP and ND itself for neighbors that no table names. `relayed`: it
     has the agent ask for them, and what is learned stands in its table (weft.wire.relay); `proxy` then is about its own
-    subnet only.
+    subnet only. `advertise`: it sends router advertisements, from its link-local address.
     """
 
     network: str
@@ -50,6 +50,7 @@ class Irb:
     anycast: str = ""
     proxy: bool = False
     asks: bool = True
+    advertise: bool = False
     relayed: bool = False
 
 

@@ -82,6 +82,7 @@ def test_what_peers_do_is_followed(server: Etcd, node: Make) -> None:
     until(lambda: mine.host.routes() == set(), "the route does not go")
     assert mine.host.fdb("flannel.1") == mine.host.neighbors("flannel.1") == set()
     assert "lease subnets/10.2.15.0-24: its value is not a lease" in mine.said()
+    assert "lease subnets/10.9.15.0-24: 10.9.15.0/24 is not in the network 10.2.0.0/16" in mine.said()
 
 
 def test_eight_daemons_at_once_get_eight_subnets(server: Etcd, node: Make) -> None:

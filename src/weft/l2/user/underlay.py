@@ -209,24 +209,20 @@ def _offers(of: socket.socket, option: int, value: int = 0) -> bool:
     return True
 
 
-def _room(of: socket.socket, force: int, plain: int) -> None:
-    """Sizes a queue; who may not, within the host's limit."""
+def _room(of: socket.socket, force: int, plain: int) -> int:
+    """Sizes a queue; who may not, within the host's limit (net.core.rmem_max and wmem_max). The octets it has then."""
     try:
         of.setsockopt(socket.SOL_SOCKET, force, RECEIVE)
     except PermissionError:
         of.setsockopt(socket.SOL_SOCKET, plain, RECEIVE)
+    return of.getsockopt(socket.SOL_SOCKET, plain) // 2  # the kernel tells twice the octets
 
 
 def offers() -> dict[str, bool]:
     """Which of the two offloads of UDP sockets this kernel has, and whether a socket may hold as much as we want."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        _room(probe, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
-        held = probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel tells twice the octets
-        return {
-            "UDP_SEGMENT": _offers(probe, _UDP_SEGMENT),
-            "UDP_GRO": _offers(probe, _UDP_GRO, 1),
-            "room": held >= RECEIVE,
-        }
+        room = _room(probe, _SO_RCVBUFFORCE, socket.SO_RCVBUF) >= RECEIVE
+        return {"UDP_SEGMENT": _offers(probe, _UDP_SEGMENT), "UDP_GRO": _offers(probe, _UDP_GRO, 1), "room": room}
 
 
 def _failure(error: OSError, where: str) -> WeftError:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from weft.model.address import is_ipv6
 from weft.model.intent import Intent
+from weft.model.network import Arp, Learning
 from weft.model.router import Router
 from weft.model.subnet import Span, number, span
 from weft.model.validate.problem import DEVICE_LAW, Path, Problem, is_device, name_problem, suggestion
@@ -22,6 +23,7 @@ def router_problems(intent: Intent) -> list[Problem]:
         found += _external(router)
         found += _static(router, intent)
         found += _hops(router, intent)
+        found += _advertise(router, intent)
     return found
 
 
@@ -186,6 +188,25 @@ def _matches(router: Router) -> list[Problem]:
                 what = f"router '{router.name}': port {port} does not exist"
                 found.append(Problem((*path, at), what, "choose 1 to 65535"))
     return found
+
+
+def _advertise(router: Router, intent: Intent) -> list[Problem]:
+    """Advertisements are ND: where that enters no tunnel, hosts behind others would not hear a centralized gateway."""
+    if not router.advertise:
+        return []
+    path: Path = ("routers", router.name, "advertise")
+    told = [name for name, addresses in router.gateways.items() if any(is_ipv6(address) for address in addresses)]
+    if not told:
+        what = f"router '{router.name}': nothing to advertise: none of its gateways has an IPv6 address"
+        return [Problem(path, what, "remove `advertise`, or give a gateway an IPv6 address")]
+    for name in told if router.placement else ():
+        network = intent.networks.get(name)
+        if network and network.learning is Learning.CONTROL_PLANE and network.arp is not Arp.FLOOD:
+            what = (
+                f"router '{router.name}': its advertisements would not leave its node: network '{name}' suppresses ND"
+            )
+            return [Problem(path, what, f"use placement: distributed, or arp: flood in '{name}'")]
+    return []
 
 
 def _spans(subnets: Iterable[str]) -> list[Span]:

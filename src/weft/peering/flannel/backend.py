@@ -35,6 +35,9 @@ class Backend(Protocol):
     """A backend is made with (`NetworkConfig`, `External`, the namespace it works in), and touches nothing until
     `start`."""
 
+    notes: dict[str, str]
+    """Leases that must not be followed, by key, and why."""
+
     @property
     def mtu(self) -> int:
         """Of the packets that containers may send, in octets."""

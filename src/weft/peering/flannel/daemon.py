@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,13 +25,14 @@ from weft.peering.flannel.backend import Backend, External, Lease
 from weft.peering.flannel.config import NetworkConfig, parse
 from weft.peering.flannel.diagnose import no_configuration
 from weft.peering.flannel.external import Underlay
+from weft.peering.flannel.follow import follow
 from weft.peering.flannel.holder import Held, hold
 from weft.peering.flannel.options import Options
 from weft.peering.flannel.registry import Listing, Registry, event
 from weft.peering.flannel.subnets import Node
 from weft.peering.flannel.surroundings import Surroundings
 from weft.store.etcd.address import Address
-from weft.store.store import Changes, Compacted
+from weft.store.store import Changes
 
 RESYNC = 60.0
 """Seconds between two looks at everything, for what no notification tells."""
@@ -80,6 +81,7 @@ class Daemon:
         self._holding: asyncio.Task[None] | None = None
         self._said: dict[str, str] = {}
         self._pause: dict[str, float] = {}
+        self._noted: dict[str, str] = {}
         self.ready = False
 
     def problems(self) -> list[str]:
@@ -111,7 +113,9 @@ class Daemon:
             for name in self._around.not_forwarding():
                 self._log("this host forwards nothing for its containers", warning=True, remedy=f"sysctl -w {name}=1")
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow(held.listing.revision + 1))
+                tasks.create_task(
+                    follow(self._registry, held.listing.revision + 1, self._inbox.put_nowait, self._watched)
+                )
                 tasks.create_task(self._notice("touched", self._backend.touched))
                 tasks.create_task(self._notice("host", self._underlay.changed))
                 self.ready = True
@@ -163,31 +167,11 @@ class Daemon:
 
     # -- what wakes the loop --------------------------------------------------------------------------------------
 
-    async def _follow(self, revision: int) -> None:
-        watch = self._registry.watch(revision)
-        while True:
-            try:
-                changes = await anext(watch)
-                self._well("watch")
-                self._inbox.put_nowait(changes)
-            except Compacted:
-                watch = await self._anew()
-            except StopAsyncIteration:
-                return
-            except WeftError as error:
-                self._say("watch", error)
-                await asyncio.sleep(1.0)
-
-    async def _anew(self) -> AsyncIterator[Changes]:
-        """The watch from where all leases were read again: history does not reach back to where we were."""
-        while True:
-            try:
-                listing = await self._registry.list()
-                self._inbox.put_nowait(listing)
-                return self._registry.watch(listing.revision + 1)
-            except WeftError as error:
-                self._say("watch", error)
-                await asyncio.sleep(1.0)
+    def _watched(self, error: WeftError | None) -> None:
+        if error is None:
+            self._well("watch")
+        else:
+            self._say("watch", error)
 
     async def _notice(self, mark: str, happened: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
@@ -386,8 +370,17 @@ class Daemon:
         try:
             await work
             self._well("backend")
+            self._note()
         except WeftError as error:
             self._later("backend", error)
+
+    def _note(self) -> None:
+        """Tells of leases that the backend does not follow, each once."""
+        notes = dict(self._backend.notes)
+        for key, why in notes.items():
+            if self._noted.get(key) != why:
+                self._log("lease not followed", warning=True, error=why)
+        self._noted = notes
 
     def _later(self, topic: str, error: WeftError) -> None:
         self._say(topic, error)
