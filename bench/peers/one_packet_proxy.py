@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -42,6 +43,9 @@ def main() -> None:
                             os.write(tap, packet[8:])
             except (BlockingIOError, ConnectionRefusedError):
                 pass
+            except OSError as error:
+                if error.errno != errno.EIO:  # the device is not up yet
+                    raise
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from weft.model.errors import Kind, WeftError
 from weft.plan.operations import DropRows
 from weft.plan.tables import Table
 from weft.store import Compare, Delete, Outcome, Put
-from weft.store.intent import update
+from weft.store.intent import APPLYING, INDEXED, update
 from weft.store.late import LateStore
 from weft.store.memory import Memory, MemoryStore
 
@@ -86,6 +86,30 @@ def test_an_agent_without_a_store_says_why_and_waits_for_it() -> None:
         there[0] = True
         await until(lambda: agent.status.in_sync)
         assert datapath.log
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_half_of_a_large_apply_is_nobodys_intent() -> None:
+    async def main() -> None:
+        memory, datapath = Memory(), FakeDatapath()
+        store = MemoryStore(memory)
+        await update(store, KEYS, lambda stored: BEFORE)
+        whole = {item.key: item.value for item in (await store.snapshot([KEYS.intent])).items}
+        agent = Agent(store, "h1", datapath)
+        work = asyncio.create_task(agent.run())
+        await until(lambda: agent.status.in_sync)
+        done = len(datapath.log)
+        await store.transact([], [Put(KEYS.guard, APPLYING)])
+        gone = await store.transact([], [Delete(key) for key in whole if "/ports/" in key])
+        await until(lambda: agent.feed.revision >= gone.revision)
+        agent._wake.set()
+        await asyncio.sleep(0.1)
+        assert len(datapath.log) == done
+        await store.transact([], [Put(KEYS.guard, INDEXED)])
+        await until(lambda: len(datapath.log) > done and not datapath.ports)
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
 

@@ -9,6 +9,8 @@ import pytest
 from weft.agent import doctor, path_mtu
 from weft.agent.doctor import Check, State
 from weft.compile.world import World
+from weft.l2.user import underlay
+from weft.l2.user.datapath import UserDatapath
 from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
 from weft.model.network import Network
@@ -115,3 +117,18 @@ def test_a_source_that_is_not_here_is_said() -> None:
     found = path_mtu.probe("192.0.2.77", {"there": ("127.0.0.1", 4789)}, 1500)
     assert found["there"].mtu is None
     assert found["there"].why
+
+
+def test_what_makes_the_user_datapath_slower_is_told_with_its_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = UserDatapath("doctor-test")
+    try:
+        monkeypatch.setattr(underlay, "offers", lambda: {"UDP_SEGMENT": False, "UDP_GRO": True, "room": True})
+        monkeypatch.setattr("weft.l2.user.facts.missing", dict)
+        forwarder, speed = doctor.check_user(path)
+        assert (forwarder.state, speed.state) == (State.WARN, State.WARN)
+        assert "every datagram that is sent costs a system call" in speed.what
+        assert "4.18" in speed.remedy
+        monkeypatch.setattr(underlay, "offers", lambda: {"UDP_SEGMENT": True})
+        assert [check.state for check in doctor.check_user(path)] == [State.WARN, State.OK]
+    finally:
+        path.close()

@@ -158,6 +158,6 @@ def test_show_knows_the_tables_and_columns_that_agents_answer_with() -> None:
     from weft.agent import show as agents
     from weft.cli.show import COLUMNS
 
-    assert list(COLUMNS) == [*agents.TABLES, "flows"]
+    assert list(COLUMNS) == [*agents.TABLES, "drops", "flows"]
     told = dict(re.findall(r"^    (\w+) +(\w+(?: \w+)*?)(?:  |$)", agents.__doc__ or "", re.MULTILINE))
     assert {table: " ".join(columns) for table, columns in COLUMNS.items()} == told

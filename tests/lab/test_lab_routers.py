@@ -48,7 +48,7 @@ def test_agents_killed_and_restarted_during_routed_traffic_lose_nothing(
         agents.stop(place)
         time.sleep(0.5)
         agents.start(place)
-        wait(place, nodes, 30, lambda ready, of: None)
+        wait(place, nodes, 30, lambda *told: None)
 
     ends = names.end_point(source), names.end_point(target)
     pinged = stream(

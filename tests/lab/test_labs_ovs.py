@@ -35,8 +35,16 @@ def on_ovs(path: Path) -> Document:
     """The lab with all its nodes on Open vSwitch, which floods to a list where others flood to a group."""
     text = _NODE.sub(r'{vtep: "\2", datapath: ovs}', path.read_text())
     text = text.replace(', flood: {group: "ff05::6000"}', "").replace("vtep1>ff05::6000", "vtep1>vtep3")
+    text = _unmoved(text)
     assert text.count("datapath: ovs") == text.count("{vtep:")
     return parse({str(path): text})
+
+
+def _unmoved(text: str) -> str:
+    """Without moves: while a port is added, ovs-vswitchd reads the host's routes anew and knows its own tunnels no more
+    for a moment, so that packets are lost and captures hold a "port unreachable" (docs/ovs.md, Limits)."""
+    text = "".join(line for line in text.splitlines(keepends=True) if "{move: " not in line)
+    return text.replace("ping: {from: vm1, to: 20.1.1.12, ttl: 63}", "ping: {from: vm1, to: 20.1.1.12, ttl: 62}")
 
 
 @pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
@@ -45,3 +53,14 @@ def test_a_lab_holds_on_ovs_and_tshark_agrees(path: Path, tmp_path: Path) -> Non
     assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []
     for capture in sorted(tmp_path.rglob("*.pcapng")):
         assert_tshark_agrees(capture)
+
+
+def test_an_l3_vni_spans_three_datapaths() -> None:
+    """Symmetric IRB between a switch's segment, a vxlan device of the kernel and the user VTEP."""
+    path = REPOSITORY / "labs" / "07c-symmetric.yaml"
+    text = _unmoved(path.read_text())
+    for number, kind in enumerate(("ovs", "kernel", "user"), 1):
+        text = text.replace(f"{{vtep: 192.168.33.{number}}}", f"{{vtep: 192.168.33.{number}, datapath: {kind}}}")
+    assert text.count("datapath:") == 3
+    tested = lab.test(parse({str(path): text}), name="o-07c-mixed")
+    assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []

@@ -154,7 +154,7 @@ class Agent:
                 self._observed = None
                 self._facts = None
             self._wake.clear()
-            if not self.feed.loaded:
+            if not self.feed.loaded or self.feed.applying:
                 continue
             if (pause := self.roles.wait()) > 0:
                 continue

@@ -22,6 +22,7 @@ from weft.compile.segment import underlay_mtu
 from weft.compile.world import World
 from weft.l2.datapath import Datapath
 from weft.l2.ovs.datapath import OvsDatapath
+from weft.l2.user.datapath import UserDatapath
 from weft.model.address import UDP_PORT_VXLAN, is_ipv6, overhead
 from weft.model.errors import WeftError
 from weft.model.network import Network
@@ -94,7 +95,7 @@ def check_kernel(missing: Mapping[str, str]) -> Iterator[Check]:
 
 
 def check_node(world: World, name: str, facts: Facts, ours: frozenset[int]) -> Iterator[Check]:
-    """What concerns this node; `ours`: UDP ports that our own VXLAN devices hold here."""
+    """What concerns this node; `ours`: UDP ports that our own VTEP holds here."""
     node = world.nodes.get(name)
     if node is None:
         known = ", ".join(sorted(world.nodes)[:8]) or "none"
@@ -139,7 +140,7 @@ def check_offloads(device: str, offloads: Mapping[str, bool]) -> Check:
 def _udp_ports(networks: list[Network], node: Node, ours: frozenset[int]) -> Iterator[Check]:
     for port in sorted({network.udp_port for network in networks} or {UDP_PORT_VXLAN}):
         if port in ours:
-            yield Check("udp port", State.OK, f"{port} is held by our own VXLAN devices")
+            yield Check("udp port", State.OK, f"{port} is held by our own VTEP")
             continue
         try:
             with socket.socket(socket.AF_INET6 if is_ipv6(node.vtep) else socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -190,6 +191,21 @@ def _paths(world: World, networks: list[Network], node: Node, mtu: int) -> Itera
 def _overlay_mtu(world: World, network: Network) -> int:
     members = world.members(network.name)
     return network.mtu or min(underlay_mtu(world, member) - overhead(member.vtep) for member in members)
+
+
+def check_user(datapath: Datapath) -> Iterator[Check]:
+    """The forwarder, and what makes it slower here, where this node's datapath is ours. Raises WeftError."""
+    vtep = below(datapath)
+    if not isinstance(vtep, UserDatapath):
+        return
+    pid = vtep.pid
+    what = f"process {pid} forwards" if pid else "none runs: nothing has been applied here, or it has ended"
+    yield Check("forwarder", State.OK if pid else State.WARN, what, "" if pid else "run the agent")
+    slower = vtep.slower()
+    for feature, (costs, remedy) in slower.items():
+        yield Check("speed", State.WARN, f"{feature} is missing: {costs}", remedy)
+    if not slower:
+        yield Check("speed", State.OK, "has all that makes the user datapath fast")
 
 
 def check_ovs(datapath: Datapath) -> Iterator[Check]:

@@ -18,7 +18,7 @@ from weft.model.network import Network, SegmentKey
 from weft.model.node import Facts, Node
 from weft.model.port import Port
 from weft.model.router import Router
-from weft.store.intent import decode_object
+from weft.store.intent import APPLYING, decode_object
 from weft.store.prefix import Prefixes
 from weft.store.records import Keys, decode
 from weft.store.store import Changes, Put, Snapshot
@@ -29,7 +29,8 @@ Moves = dict[SegmentKey, tuple[set[str], set[str]]]  # (MACs, IPs)
 
 class Feed:
     """`world` and the store revision it stands for; `loaded`: it stands on a complete snapshot. `applied`: somebody has
-    applied something to this store at some time, so that what is not in it is not wanted.
+    applied something to this store at some time, so that what is not in it is not wanted. `applying`: a large apply is
+    half written: what is known so far is nobody's intent.
 
     `own`: a node whose endpoints are this process's to say. Once loaded, what the store tells of them is kept in
     `echoes` (by segment and MAC; None: deleted) and changes nothing: who writes a record needs no news of it. What
@@ -46,6 +47,7 @@ class Feed:
         self.sound = -1  # the version at which whoever judges has found no problem at all
         self.loaded = False
         self.applied = False
+        self.applying = False
         self.broken: dict[str, WeftError] = {}
         self.departed: set[str] = set()  # nodes that a port has left for another one
         self.echoes: dict[tuple[SegmentKey, str], bytes | None] = {}
@@ -64,8 +66,8 @@ class Feed:
         known = set(self.world.networks)
         self.world = World(dead=self.world.dead)
         self._news()
-        self.broken, self.echoes, self.loaded, self.applied = {}, {}, False, False
-        self._ahead = {}
+        self.broken, self.echoes, self._ahead = {}, {}, {}
+        self.loaded = self.applied = self.applying = False
         for item in snapshot.items:
             self._take(item.key, item.value)
         self.revision = self.intended = snapshot.revision
@@ -129,7 +131,7 @@ class Feed:
 
     def _take(self, key: str, value: bytes | None) -> None:
         if key == self.keys.guard:
-            self.applied = value is not None
+            self.applied, self.applying = value is not None, value == APPLYING
             return
         if self.broken.pop(key, None) and not key.startswith(self.keys.endpoints):
             self._news()

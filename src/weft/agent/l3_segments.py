@@ -74,7 +74,8 @@ class L3Segments:
             port = ports.pop(name, None)
             key = port.segment if port else next(key for key, each in two.segments.items() if each.network == name)
             segment, rows = segments.pop(key, None), tables.pop(key, Tables.none())
-            wrong = (*flaws.pop(key, ()), *flaws.pop(name, ()))
+            told = (*flaws.pop(key, ()), *flaws.pop(name, ()))
+            wrong = tuple(flaw for flaw in told if flaw not in _own(port, routers.get(router)))
             seen = replace(port, addresses=(), gateways=()) if port else None  # the router's own are no matter of ours
             self._there[router] = segment, seen
             if not wrong:
@@ -90,6 +91,11 @@ class L3Segments:
             routers[router] = replace(found, l3=L3Segment(key, device.device, segment.vtep, seen.mac, seen.mtu))
             router_tables[device] = replace(router_tables.get(device, Tables.none()), fdb=rows.fdb)
         return Observed(segments, tables, ports, flaws, two.learned, routers, router_tables)
+
+
+def _own(port: LocalPort | None, router: Router | None) -> set[str]:
+    """What a datapath says of the router's own addresses, which weft.l3.router gives to the device."""
+    return {f"{port.attach.interface} has {address}" for address in router.addresses} if port and router else set()
 
 
 def _owners(observed: Observed) -> dict[str, str]:

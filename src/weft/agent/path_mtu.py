@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.model.address import is_ipv6
+from weft.netlink import outside
 
 ROUNDS = 4
 PEERS_MAX = 64
@@ -69,7 +70,8 @@ class _Path:
         self._level, discover, self._option = _IPV6 if ipv6 else _IPV4
         self.mtu, self._tried = device_mtu, 0
         self._why, self._refused = "", False
-        self.socket = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ipv6 else socket.AF_INET
+        self.socket = outside.make(outside.lender(), family, socket.SOCK_DGRAM)
         try:
             self.socket.setblocking(False)
             self.socket.setsockopt(self._level, discover, _DO)

@@ -10,8 +10,10 @@ Every row has `state`: `ok` (planned and held), `missing` (planned, not held), `
     ports   port network vni attach mac addresses mtu state
     links   network vni bridge tunnel vtep mtu learning arp state
     flows   table priority network packets age owner match actions
+    drops   reason packets                      dropped since the datapath was made
 
-Flows are Open vSwitch's and have no `state`; in JSON they say also `mac`, `to`, `node` and `octets`.
+Drops have no `state`. Flows are Open vSwitch's and have none either; in JSON they say also `mac`, `to`, `node` and
+`octets`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from weft.agent.layers import below
 from weft.l2 import names
 from weft.l2.datapath import Datapath, FlowTables
+from weft.l2.user.datapath import UserDatapath
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.plan.diff import segment_changes
@@ -43,8 +46,13 @@ def rows(table: str, plan: NodePlan, observed: Observed, nodes: Mapping[str, str
 
 def of(table: str, plan: NodePlan, datapath: Datapath, nodes: Mapping[str, str]) -> list[Row]:
     """The rows of one table as the datapath holds it now. Raises UNSUPPORTED for flows where there are none."""
+    if table == "drops":
+        return [{"reason": why, "packets": str(count)} for why, count in sorted(datapath.counters().drops.items())]
     if table != "flows":
-        return rows(table, plan, datapath.observe(), nodes)
+        found = rows(table, plan, datapath.observe(), nodes)
+        if table == "links" and isinstance(below(datapath), UserDatapath):  # a segment there has no devices
+            return [row | {"bridge": "", "tunnel": ""} for row in found]
+        return found
     datapath = below(datapath)
     if not isinstance(datapath, FlowTables):
         raise WeftError(Kind.UNSUPPORTED, "this node's datapath has no flows", remedy="`weft show fdb` has its tables")

@@ -86,6 +86,7 @@ def _datapath(where: Place, feed: Feed | None, node: str | None) -> Iterator[Che
     from weft.compile.world import World
     from weft.model.node import DatapathKind
     from weft.netlink.ethtool import offloads
+    from weft.netlink.outside import lender
 
     world = feed.world if feed else World()
     declared = world.nodes.get(node or "")
@@ -94,12 +95,13 @@ def _datapath(where: Place, feed: Feed | None, node: str | None) -> Iterator[Che
     try:
         facts = driver.facts(node or "", declared.vtep if declared else "")
         yield from doctor.check_kernel(facts.missing)
-        if facts.interface is not None:
+        if facts.interface is not None and lender() is None:
             yield doctor.check_offloads(facts.interface, offloads(facts.interface))
         if feed is not None and node is not None:
             ours = frozenset(key.udp_port for key in driver.observe().segments)
             yield from doctor.check_node(world, node, facts, ours)
             yield from doctor.check_ovs(driver)
+            yield from doctor.check_user(driver)
     except WeftError as error:
         yield doctor.unreachable("datapath", error)
     finally:

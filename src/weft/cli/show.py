@@ -26,6 +26,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "flood": ("network", "vni", "to", "node", "state"),
     "ports": ("port", "network", "vni", "attach", "mac", "addresses", "mtu", "state"),
     "links": ("network", "vni", "bridge", "tunnel", "vtep", "mtu", "learning", "arp", "state"),
+    "drops": ("reason", "packets"),
     "flows": ("table", "priority", "network", "packets", "age", "owner", "match", "actions"),
 }
 
@@ -46,7 +47,7 @@ def command(
     """Show what a node's datapath holds, beside what was planned.
 
     STATE: ok (planned and held), missing (planned, not held), extra (held, not planned), learned (found by the datapath
-    itself), or what is wrong. Flows are those of Open vSwitch, names beside numbers.
+    itself), or what is wrong. Drops are counted by reason. Flows are those of Open vSwitch, names beside numbers.
     The node's agent is asked; where none answers on this host, root looks for itself.
     """
     if table not in COLUMNS:

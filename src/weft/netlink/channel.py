@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from weft.model.errors import Kind, WeftError
 from weft.netlink import message as m
+from weft.netlink import outside
 from weft.netlink.namespace import Namespace, socket_in
 
 NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
@@ -47,12 +48,23 @@ def failure(error: NetlinkError | OSError, where: str, doing: str, remedy: str =
 
 
 class Channel:
-    """`namespace` None: the process's own. `groups`: multicast groups to listen to."""
+    """`namespace` None: the process's own. `groups`: multicast groups to listen to.
+
+    `lender`: who lends a socket of the network outside (weft.netlink.outside); then `namespace` does not count.
+    """
 
     def __init__(
-        self, protocol: int = NETLINK_ROUTE, namespace: Namespace = None, groups: tuple[int, ...] = (), buffer: int = 0
+        self,
+        protocol: int = NETLINK_ROUTE,
+        namespace: Namespace = None,
+        groups: tuple[int, ...] = (),
+        buffer: int = 0,
+        lender: str | None = None,
     ) -> None:
-        self.socket = socket_in(namespace, socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+        if lender is None:
+            self.socket = socket_in(namespace, socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+        else:
+            self.socket = outside.make(lender, socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self.socket.bind((0, 0))
         for option in (_CAP_ACK, _EXT_ACK) + ((_STRICT_CHECK,) if protocol == NETLINK_ROUTE else ()):
             self.socket.setsockopt(_SOL_NETLINK, option, 1)

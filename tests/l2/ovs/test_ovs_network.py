@@ -117,8 +117,10 @@ def test_what_is_not_ours_survives_everything(switches: Switches) -> None:
     applied = cleanup(first, "h1")
     assert applied.failed == ()
     bridges = database.bridges()
-    assert set(bridges) >= {"br-foreign", "br-int"}
-    assert "foreign0" in bridges["br-int"].ports
+    assert set(bridges) == {"br-foreign", "br-int", "br-tun"}
+    assert set(bridges["br-int"].ports) == {"br-int", "foreign0"}
+    assert set(bridges["br-tun"].ports) == {"br-tun"}
+    assert switches.flows(0).dump() == [strange]
     assert "weft" not in str(bridges["br-int"].external_ids)
 
 
@@ -176,6 +178,7 @@ def test_what_a_switch_cannot_be_is_refused(switches: Switches, wrong: dict[str,
 
 def test_the_first_packet_is_not_lost_and_a_port_leaves_nothing_unfinished(switches: Switches) -> None:
     first = up(switches)[0]
+    first.events()
     assert eventually(lambda: reaches(switches.world, "10.1.1.12", tries=1), 1.0)
     set_offloads("eth0", True, f"{switches.world.prefix}a")
     flaws = first.observe().flaws
@@ -238,6 +241,14 @@ def test_doctor_finds_a_stale_next_hop_and_an_open_nic(switches: Switches) -> No
     assert "believes 02:00:00:00:00:99" in found["next hop"].what
     assert found["next hop"].remedy == "ovs-appctl tnl/neigh/set br-phy 192.168.33.13 02:00:00:00:33:13"
     assert "the host's own stack hears eth1" in found["br-phy"].what
+
+
+def test_doctor_finds_a_nic_that_joins_packets(switches: Switches) -> None:
+    first = up(switches)[0]
+    assert "gro" not in {trap.name for trap in first.traps() if trap.bad}
+    set_offloads("eth1", True, switches.world.hosts[0])
+    (found,) = [trap for trap in first.traps() if trap.bad and trap.name == "gro"]
+    assert found.remedy == "ethtool -K eth1 gro off"
 
 
 def test_a_peer_with_another_mac_is_found_again(switches: Switches) -> None:

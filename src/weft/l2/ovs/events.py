@@ -43,6 +43,7 @@ class Events:
         self._poll.register(self._timer.fileno(), select.EPOLLIN)
         if (news := next_hops.listen()) is not None:
             self._poll.register(news, select.EPOLLIN)
+            next_hops.tell()  # what came before anybody listened
         self._connect()
 
     def fileno(self) -> int:

@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from weft.l2.ovs import ovsdb
-from weft.l2.ovs.flows import segments_of
+from weft.l2.ovs.flows import OWNER_MASK, Flow, owner, segments_of
+from weft.l2.ovs.ofctl import Ofctl
 from weft.l2.ovs.ovsdb import Bridge, Operation
 from weft.l2.ovs.switch import INTEGRATION, TUNNELS, Snapshot, Switch
 from weft.model.errors import Kind, WeftError
@@ -26,6 +27,7 @@ PATCH_TO_TUNNELS, PATCH_TO_INTEGRATION = "patch-tun", "patch-int"
 TAG_MAX = 4094
 _KEY = "weft-segment/"
 _MACS = "100000"  # that br-int remembers; its default of 8192 would flood what is beyond
+_STANDALONE = Flow(0, 0, "", "NORMAL")  # what makes a bridge of fail-mode standalone switch
 _BRIDGES = ((INTEGRATION, PATCH_TO_TUNNELS, "standalone"), (TUNNELS, PATCH_TO_INTEGRATION, "secure"))
 
 
@@ -88,19 +90,26 @@ def _type(switch: Switch) -> str:
 
 
 def drop_bridges(switch: Switch, bridges: dict[str, Bridge]) -> list[Operation]:
-    """What removes our bridges; one in which somebody else has a port stays, and loses what is ours."""
+    """What removes our bridges; one in which somebody else has a port or a flow stays, and loses what is ours."""
     operations: list[Operation] = []
     for name in (INTEGRATION, TUNNELS):
         bridge = bridges.get(name)
         if bridge is None or switch.ours(bridge.external_ids, "bridge") is None:
             continue
         ours = [port for port in bridge.ports.values() if port.external_ids.get("weft")]
-        if len(bridge.ports) == len(ours) + 1:  # and the bridge's own
+        if len(bridge.ports) == len(ours) + 1 and not _foreign_flows(switch, name):  # and the bridge's own
             operations.append(ovsdb.drop_bridge(bridge))
         else:
             operations += [ovsdb.drop_port(bridge.uuid, port) for port in ours]
             operations.append(ovsdb.drop_keys("Bridge", bridge.uuid, "external_ids", ["weft"]))
     return operations
+
+
+def _foreign_flows(switch: Switch, bridge: str) -> bool:
+    """Whether a bridge of ours has flows that neither we nor ovs-vswitchd put there."""
+    ours = {owner(switch.cluster), owner(switch.cluster, learned=True)}
+    found = Ofctl(switch.rundir / f"{bridge}.mgmt").dump()
+    return any(flow.cookie & OWNER_MASK not in ours and flow != _STANDALONE for flow in found)
 
 
 # The record

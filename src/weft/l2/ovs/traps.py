@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from weft.l2.ovs import underlay
 from weft.l2.ovs.routes import neighbors, next_hop
 from weft.l2.ovs.switch import UNDERLAY, Snapshot, Switch
+from weft.netlink.ethtool import offloads
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ def traps(
             yield Trap("br-phy", "; ".join(found), True, remedy)
         else:
             yield Trap("br-phy", f"holds {vtep} and the NIC; the host's own stack is shut out there")
+        yield from _joined(switch, snapshot)
         yield from _neighbors(switch, snapshot, remotes)
     unfinished = [flaw for flaw in flaws if "unfinished" in flaw]
     for flaw in unfinished:
@@ -44,6 +46,18 @@ def traps(
         yield Trap("checksums", "no port leaves them unfinished")
     yield Trap("groups", "group packets are not received: nodes that can send both send copies to this one")
     yield Trap("mtu", "what is too long is dropped without ICMP: end points must keep the network's MTU")
+
+
+def _joined(switch: Switch, snapshot: Snapshot) -> Iterator[Trap]:
+    """ovs-vswitchd takes a packet as the NIC gives it: joined ones (GRO) are too long for the next wire."""
+    name = underlay.nic(switch, snapshot.bridges)
+    if name is None or name not in snapshot.links:
+        return
+    if offloads(name, switch.host.namespace).get("gro"):
+        what = f"{name} joins packets before Open vSwitch sees them (GRO): what is too long then is dropped"
+        yield Trap("gro", what, True, f"ethtool -K {name} gro off")
+    else:
+        yield Trap("gro", f"{name} joins no packets")
 
 
 def _neighbors(switch: Switch, snapshot: Snapshot, remotes: Iterable[str]) -> Iterator[Trap]:

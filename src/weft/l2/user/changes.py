@@ -9,6 +9,7 @@ from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import PortState, SegmentState
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
+from weft.netlink import outside
 from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel
 from weft.plan.port import LocalPort
@@ -70,7 +71,7 @@ class Changes:
     def _underlay(self, segment: Segment) -> Underlay:
         place = (segment.vtep, segment.key.udp_port)
         if place not in self._world.underlays:
-            underlay = Underlay(*place)
+            underlay = Underlay(*place, lender=outside.lender())
             self._world.underlays[place] = underlay
             self._engine.watch_receiver(underlay, underlay.unicast)
         return self._world.underlays[place]
@@ -78,7 +79,7 @@ class Changes:
     def _join(self, underlay: Underlay, segment: Segment) -> None:
         if segment.group is None or segment.group in underlay.groups:
             return
-        channel = Channel()
+        channel = Channel(lender=outside.lender())
         try:
             addresses = Addresses(channel).dump()
         finally:

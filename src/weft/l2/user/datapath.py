@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection, Sequence
 from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, ToPorts, ToTunnels
 from weft.l2.user import control
 from weft.l2.user.client import Client
-from weft.l2.user.facts import facts
+from weft.l2.user.facts import facts, slower
 from weft.l2.user.punt import Punt
 from weft.l2.user.switch import SPEAKER
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.model.node import Facts
+from weft.netlink.namespace import entered
 from weft.plan.node import Observed
 from weft.plan.operations import Operation, PutPort
 from weft.plan.port import LocalPort
@@ -54,6 +55,11 @@ class UserDatapath:
 
     def facts(self, node: str, vtep: str) -> Facts:
         return facts(node, vtep, self._namespace)
+
+    def slower(self) -> dict[str, tuple[str, str]]:
+        """Feature that this host lacks, and that only costs speed → what happens without it, and the remedy."""
+        with entered(self._namespace):
+            return slower()
 
     def observe(self) -> Observed:
         answer = self._client.ask(control.Observe(), start=False)

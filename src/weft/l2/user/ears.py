@@ -1,8 +1,8 @@
 """What local ports say, kept for the one who watches until it is taken: ARP, ND, and MACs that begin to send.
 
-A MAC begins to send when the switch does not know it at that port: it is new, was silent for too long, or was
-elsewhere. One that has a static row is never learned by the switch, and is told once a second as long as it sends.
-What waits is bounded: a MAC waits once, and frames beyond the bound are counted.
+A MAC begins to send when the switch does not know it at that port: it is new, was silent for too long, or elsewhere.
+One that has a static row is never learned by the switch, and is told once a second as long as it sends. What waits is
+bounded: a MAC waits once, and frames beyond the bound are counted.
 """
 
 from __future__ import annotations

@@ -8,19 +8,21 @@ import os
 import weft
 from weft.l2.user import underlay
 from weft.model.node import DatapathKind, Facts
-from weft.netlink import tap
+from weft.netlink import outside, tap
 from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel
 from weft.netlink.links import Links
 
-_SLOWER = {
-    "UDP_SEGMENT": "every datagram costs a system call (Linux 4.18 or later sends trains)",
-    "UDP_GRO": "every datagram costs a system call (Linux 5.0 or later receives trains)",
+_SLOWER = {  # feature → what it costs, remedy
+    "UDP_SEGMENT": ("every datagram that is sent costs a system call", "Linux 4.18 or later"),
+    "UDP_GRO": ("every datagram that is received costs a system call", "Linux 5.0 or later"),
+    "tap": ("ports are veth pairs, whose frames are copied once more", f"open {tap.DEVICE} to this user"),
+    "room": ("bursts beyond what a socket may hold are lost", f"sysctl net.core.rmem_max={underlay.RECEIVE}"),
 }
 
 
 def facts(node: str, vtep: str, namespace: str | None) -> Facts:
-    channel = Channel(namespace=namespace)
+    channel = Channel(namespace=namespace, lender=outside.lender())
     try:
         addresses = Addresses(channel).dump()
         ips = {index: [str(ipaddress.ip_interface(text).ip) for text in texts] for index, texts in addresses.items()}
@@ -48,9 +50,10 @@ def missing() -> dict[str, str]:
     return {}
 
 
-def slower() -> dict[str, str]:
-    """Feature that this kernel lacks, and that only costs speed → what happens without it."""
-    return {name: _SLOWER[name] for name, there in underlay.offers().items() if not there}
+def slower() -> dict[str, tuple[str, str]]:
+    """Feature that this host lacks, and that only costs speed → what happens without it, and the remedy."""
+    here = underlay.offers() | {"tap": "tap" not in missing()}
+    return {name: _SLOWER[name] for name, there in here.items() if not there}
 
 
 def _own(ip: str) -> bool:

@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from weft.model.errors import Kind, WeftError
+from weft.netlink import outside
 
 SOURCE_PORTS = 16
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _IP_MULTICAST_ALL, _IP_RECVTOS, _IP_MTU_DISCOVER, _PMTUDISC_WANT, _PMTUDISC_PROBE = 49, 13, 10, 1, 3
 _IPV6_RECVTCLASS, _IPV6_TCLASS, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG, _IPV6_MULTICAST_ALL = 66, 67, 23, 62, 29
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
-_RECEIVE = 8 << 20  # octets that may wait
+RECEIVE = 8 << 20  # octets that may wait
 _PAYLOAD_MAX = 65507 - 20  # of one send: 65,535 less IPv6 and UDP headers
 _TRAIN_MAX = 64  # datagrams of one send (UDP_MAX_SEGMENTS of older kernels)
 _TTL = 64
@@ -48,8 +49,10 @@ class Underlay:
     to carry a datagram; otherwise it is fragmented.
     """
 
-    def __init__(self, vtep: str, port: int, entropy: bool = True, fragment: bool = False) -> None:
-        self.vtep, self.port, self._fragment = vtep, port, fragment
+    def __init__(
+        self, vtep: str, port: int, entropy: bool = True, fragment: bool = False, lender: str | None = None
+    ) -> None:
+        self.vtep, self.port, self._fragment, self._lender = vtep, port, fragment, lender
         self._ipv6 = ":" in vtep
         self._family = socket.AF_INET6 if self._ipv6 else socket.AF_INET
         self.groups: dict[str, socket.socket] = {}
@@ -57,8 +60,13 @@ class Underlay:
         self._senders = [self._sender() for _ in range(SOURCE_PORTS)] if entropy else [self._sending(self.unicast)]
         self.trains = all(_offers(sender, _UDP_SEGMENT) for sender in self._senders[:1])
 
+    def _socket(self) -> socket.socket:
+        made = outside.make(self._lender, self._family, socket.SOCK_DGRAM)
+        made.setblocking(False)
+        return made
+
     def _receiver(self, address: str) -> socket.socket:
-        receiver = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        receiver = self._socket()
         try:
             _room(receiver, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
             if self._ipv6:
@@ -74,7 +82,7 @@ class Underlay:
         return receiver
 
     def _sender(self) -> socket.socket:
-        sender = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        sender = self._socket()
         try:
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # nothing is awaited here
             self._sending(sender)
@@ -202,17 +210,23 @@ def _offers(of: socket.socket, option: int, value: int = 0) -> bool:
 
 
 def _room(of: socket.socket, force: int, plain: int) -> None:
-    """Sizes a queue; who may not, within the host's limit."""
+    """Sizes a queue; who may not, within the host's limit (net.core.rmem_max and wmem_max)."""
     try:
-        of.setsockopt(socket.SOL_SOCKET, force, _RECEIVE)
+        of.setsockopt(socket.SOL_SOCKET, force, RECEIVE)
     except PermissionError:
-        of.setsockopt(socket.SOL_SOCKET, plain, _RECEIVE)
+        of.setsockopt(socket.SOL_SOCKET, plain, RECEIVE)
 
 
 def offers() -> dict[str, bool]:
-    """Which of the two offloads of UDP sockets this kernel has."""
+    """Which of the two offloads of UDP sockets this kernel has, and whether a socket may hold as much as we want."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        return {"UDP_SEGMENT": _offers(probe, _UDP_SEGMENT), "UDP_GRO": _offers(probe, _UDP_GRO, 1)}
+        _room(probe, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
+        held = probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel tells twice the octets
+        return {
+            "UDP_SEGMENT": _offers(probe, _UDP_SEGMENT),
+            "UDP_GRO": _offers(probe, _UDP_GRO, 1),
+            "room": held >= RECEIVE,
+        }
 
 
 def _failure(error: OSError, where: str) -> WeftError:
