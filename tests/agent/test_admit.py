@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -110,6 +111,7 @@ def _members() -> list[Port]:
     return found
 
 
+@pytest.mark.system
 @settings(max_examples=150, deadline=None)
 @given(history)
 def test_ports_one_by_one_end_where_everything_at_once_ends(history: list[list[tuple[Any, bool]]]) -> None:
