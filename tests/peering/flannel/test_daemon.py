@@ -69,6 +69,7 @@ def test_a_lease_is_as_flannels_daemon_writes_it_and_is_given_back(server: Etcd,
 def test_what_peers_do_is_followed(server: Etcd, node: Make) -> None:
     server.put("config", VXLAN)
     mine = node(5)
+    mine.pin("10.2.5.0/24")
     mine.up()
     server.put("subnets/10.2.14.0-24", PEER)
     until(lambda: mine.host.routes() == {ROUTE}, "the route does not come")
@@ -180,6 +181,7 @@ def test_compacted_history_loses_nothing(server: Etcd, node: Make) -> None:
     server.put("config", VXLAN)
     server.put("subnets/10.2.14.0-24", PEER)
     mine = node(5)
+    mine.pin("10.2.5.0/24")
     mine.up()
     assert mine.process is not None
     mine.process.send_signal(signal.SIGSTOP)

@@ -106,8 +106,7 @@ class Daemon:
             self._around = Surroundings(options, config)
             opened.callback(self._around.close)
             remembered = subnet_file.read(options.subnet_file)
-            self._previous = (remembered.subnet, remembered.subnet6)
-            self._etcd_lease = remembered.etcd_lease
+            self._previous, self._etcd_lease = (remembered.subnet, remembered.subnet6), remembered.etcd_lease
             held = await self._patiently("etcd", self._hold)
             await self._start(held)
             for name in self._around.not_forwarding():
@@ -264,7 +263,8 @@ class Daemon:
                 continue
             if said.odd:
                 self._log("lease left out", warning=True, error=said.odd)
-            if said.lease is not None:
+            mine = said.lease is not None and said.lease.public_ip == self._external.public  # just taken, or an old one
+            if said.lease is not None and not mine:
                 self._others[key] = said.lease
                 added.append(said.lease)
             elif (gone := self._others.pop(key, None)) is not None:
