@@ -18,11 +18,11 @@ from weft.l3.routing import KernelRouting, is_ours
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.model.node import DatapathKind, Facts
-from weft.netlink.namespace import Rename
+from weft.netlink.namespace import OWN, Rename
 from weft.plan.node import Observed
-from weft.plan.operations import Operation, PutSegment
+from weft.plan.operations import Operation, PutPort, PutSegment
 from weft.plan.port import port_of
-from weft.plan.router import Router
+from weft.plan.router import HOST_NAMESPACE, Router
 
 
 def _same(name: str) -> str:
@@ -60,6 +60,8 @@ class Layers:
             if not routing:  # in one go: a datapath may gather what it is given
                 refused, able = self._unable(tuple(run))
                 failed += refused
+                blocked, able = self._in_the_way(able)
+                failed += blocked
                 applied = self._l2.apply(able)
                 done += applied.done
                 failed += applied.failed
@@ -84,6 +86,15 @@ class Layers:
         ]
         bad = {each for each, _ in refused}
         return refused, tuple(each for each in run if each not in bad)
+
+    def _in_the_way(
+        self, run: tuple[Operation, ...]
+    ) -> tuple[list[tuple[Operation, WeftError]], tuple[Operation, ...]]:
+        """Interfaces of routers that the host's own namespace has no room for, and the rest."""
+        guests = [each for each in run if isinstance(each, PutPort) and each.port.attach.target == HOST_NAMESPACE]
+        refused = [(each, error) for each in guests if (error := self._l3.in_the_way(each.port))]
+        bad = [each for each, _ in refused]
+        return [*refused], tuple(each for each in run if each not in bad)
 
     def _route(self, operation: Operation) -> WeftError | None:
         try:
@@ -162,4 +173,8 @@ def open_layers(
 ) -> Layers:
     """A datapath with the routers beside it. `namespace`: the host's, None for the process's own; `names`: what the
     namespaces of ports and routers are called here."""
-    return Layers(open_datapath(kind, cluster, namespace, names), KernelRouting(cluster, namespace, names))
+
+    def ports(name: str) -> str:
+        return (namespace or OWN) if name == HOST_NAMESPACE else names(name)
+
+    return Layers(open_datapath(kind, cluster, namespace, ports), KernelRouting(cluster, namespace, names))

@@ -54,7 +54,7 @@ def compile_router(
     routes, rules = compile_paths(world, router, here, elsewhere, l3, outside)
     plan = Router(
         name=router.name,
-        namespace=namespace_of(router.name),
+        namespace=namespace_of(router.name, router.in_host),
         addresses=_own(node) if not router.placement else (),
         l3=l3,
         outside=outside,
@@ -99,10 +99,11 @@ def _irb(router: Intended, network: Network, node: Node) -> Irb:
 
 
 def _port(router: Intended, irb: Irb, segment: Segment) -> LocalPort:
+    target = namespace_of(router.name, router.in_host)
     return LocalPort(
         name=port_of(router.name, irb.network),
         segment=irb.segment,
-        attach=Attach(kind=AttachKind.NAMESPACE, target=namespace_of(router.name), interface=irb.device),
+        attach=Attach(kind=AttachKind.NAMESPACE, target=target, interface=irb.device),
         mac=irb.mac,
         addresses=() if irb.anycast else irb.addresses,
         mtu=segment.mtu,

@@ -13,7 +13,7 @@ import select
 import struct
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weft.l3.inside import Inside, identity
 from weft.netlink import message as m
@@ -30,6 +30,7 @@ from weft.netlink.nft import NFNLGRP_NFTABLES, table_of
 from weft.netlink.nft_nat import TABLE
 
 _RTNLGRP_IPV4_NETCONF, _RTNLGRP_IPV6_NETCONF, _RTM_NEWNETCONF = 24, 25, 80  # uapi/linux/rtnetlink.h
+_NETCONFA_IFINDEX = 1  # uapi/linux/netconf.h
 _GROUPS = (
     RTNLGRP_LINK,
     n.RTNLGRP_NEIGH,
@@ -72,12 +73,13 @@ _NO_RESOLVING: Program = (
 @dataclass(frozen=True, slots=True)
 class _Ear:
     """What listens in one router's namespace: its name on this machine, which one it was, the sockets. `writer`: the
-    port id of the socket that writes our rows."""
+    port id of the socket that writes our rows. `devices`: those that count, None: all of the namespace's."""
 
     namespace: str
     identity: tuple[int, int] | None
     channels: tuple[Channel, ...]
     writer: int
+    devices: frozenset[int] | None = None
 
 
 class Events:
@@ -97,21 +99,26 @@ class Events:
         self._mounts.close()
         self._poll.close()
 
-    def learn(self, routers: Mapping[str, Inside]) -> None:
-        """The routers that are there, by name, as observed."""
+    def learn(self, routers: Mapping[str, Inside], guests: Mapping[str, frozenset[int]] | None = None) -> None:
+        """The routers that are there, by name, as observed. `guests`: of one in the host's own namespace its devices,
+        as most of what is told there is others'."""
+        guests = guests or {}
         for name, ear in list(self._ears.items()):
-            if name not in routers or routers[name].identity != ear.identity:
+            told = ear.identity, ear.devices is not None
+            if name not in routers or (routers[name].identity, name in guests) != told:
                 for channel in ear.channels:
                     self._poll.unregister(channel)
                     channel.close()
                 del self._ears[name]
         for name, inside in routers.items():
             if name not in self._ears:
-                channels = tuple(_channels(inside.name))
+                channels = tuple(_channels(inside))
                 self._ears[name] = _Ear(inside.name, inside.identity, channels, inside.bulk.port)
                 for channel in channels:
                     channel.socket.setblocking(False)
                     self._poll.register(channel, select.EPOLLIN)
+            if name in guests:
+                self._ears[name] = replace(self._ears[name], devices=guests[name])
 
     def read(self) -> list[str]:
         """What has come since the last call, each thing once; never blocks."""
@@ -120,22 +127,24 @@ class Events:
             if identity(ear.namespace) != ear.identity:
                 found[f"router {name}: namespace gone"] = None
             for channel in ear.channels:
-                for what in _read(channel, ear.writer):
+                for what in _read(channel, ear):
                     found[f"router {name}: {what}"] = None
         return list(found)
 
 
-def _channels(namespace: str) -> Iterator[Channel]:
-    route = Channel(namespace=namespace)
+def _channels(inside: Inside) -> Iterator[Channel]:
+    route = Channel(namespace=inside.name)
     attach(route.socket, _NO_RESOLVING)
     for group in _GROUPS:
         route.join(group)
     yield route
+    if inside.host:  # NAT is the host's
+        return
     with contextlib.suppress(OSError):  # a kernel without nftables
-        yield Channel(NETLINK_NETFILTER, namespace, (NFNLGRP_NFTABLES,))
+        yield Channel(NETLINK_NETFILTER, inside.name, (NFNLGRP_NFTABLES,))
 
 
-def _read(channel: Channel, writer: int) -> list[str]:
+def _read(channel: Channel, ear: _Ear) -> list[str]:
     found: list[str] = []
     while True:
         try:
@@ -148,19 +157,32 @@ def _read(channel: Channel, writer: int) -> list[str]:
             found.append("notifications were lost")
             continue
         told = m.notifications(datagram)
-        found += [what for kind, cause, body in told if (what := _what(kind, cause, body, writer))]
+        found += [what for kind, cause, body in told if (what := _what(kind, cause, body, ear))]
 
 
-def _what(kind: int, cause: int, body: bytes, writer: int) -> str:
+def _what(kind: int, cause: int, body: bytes, ear: _Ear) -> str:
     """What a notification tells; "" where it is none of ours."""
     if kind in _WHAT:
-        return _WHAT[kind] if _counts(kind, cause, body, writer) else ""
+        return _WHAT[kind] if _counts(kind, cause, body, ear) else ""
     return "nft table changed" if table_of(kind, body, x.INET) == TABLE else ""
 
 
-def _counts(kind: int, cause: int, body: bytes, writer: int) -> bool:
+def _counts(kind: int, cause: int, body: bytes, ear: _Ear) -> bool:
+    if ear.devices is not None and not _of(kind, body, ear.devices):
+        return False
     if kind in (n.RTM_NEWNEIGH, n.RTM_DELNEIGH):
-        return cause != writer and bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
+        return cause != ear.writer and bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
     if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
         return body[5] == r.PROTOCOL
     return True
+
+
+def _of(kind: int, body: bytes, devices: frozenset[int]) -> bool:
+    """Whether it is about one of these devices; a route bears our protocol number, and is told apart by that."""
+    if kind in (rules.RTM_NEWRULE, rules.RTM_DELRULE):
+        return False
+    if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
+        return True
+    if kind == _RTM_NEWNETCONF:
+        return m.to_int(m.parse(body, 4).get(_NETCONFA_IFINDEX)) in devices
+    return bool(struct.unpack_from("=i", body, 4)[0] in devices)  # the same place in links, addresses, neighbors

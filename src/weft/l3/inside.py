@@ -2,6 +2,9 @@
 
 A namespace is ours if its name follows the law (weft.plan.router.namespace_of) and the alias of its loopback says
 weft:<cluster>/router/<name>. One without any device of its own, and without an alias, is taken over.
+
+The host's own namespace is nobody's: of a router in it, its IRB devices are ours (weft.l3.guest), and routes by them
+alone. At most one router is there.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 
+from weft.l3.guest import guests, plugged
 from weft.model.errors import Kind, WeftError
 from weft.netlink import namespace, sysctl
 from weft.netlink.addresses import Addresses
@@ -22,10 +26,13 @@ from weft.plan.router import namespace_of
 
 
 class Inside:
-    """One router's namespace, by its name on this machine; sockets stay open in it until `close`."""
+    """One router's namespace, by its name on this machine; sockets stay open in it until `close`.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    `host`: it is the host's own, where most is not the router's.
+    """
+
+    def __init__(self, name: str, host: bool = False) -> None:
+        self.name, self.host = name, host
         self.identity = identity(name)
 
     @cached_property
@@ -93,6 +100,7 @@ class RouterHost:
     def __init__(self, cluster: str, own: str | None, names: namespace.Rename) -> None:
         self.cluster, self.namespace, self.names = cluster, own, names
         self._open: dict[str, Inside] = {}
+        self._here = ""  # the router in the host's own namespace
 
     @cached_property
     def channel(self) -> Channel:
@@ -121,6 +129,8 @@ class RouterHost:
         return found
 
     def find(self, router: str) -> Inside | None:
+        if router == self._here:
+            return self._host()
         name = self.names(namespace_of(router))
         there = identity(name)
         known = self._open.get(name)
@@ -141,8 +151,18 @@ class RouterHost:
         self._open[name] = inside
         return inside
 
+    def _host(self) -> Inside:
+        return self._open.setdefault("", Inside(self.namespace or namespace.OWN, host=True))
+
+    def settle(self, router: str) -> Inside:
+        """The host's own namespace, from now on this router's too."""
+        self._here = router
+        return self._host()
+
     def make(self, router: str) -> Inside:
         """The router's namespace, made or taken over where it must be."""
+        if router == self._here:
+            self._here = ""
         name = self.names(namespace_of(router))
         if not namespace.exists(name):
             namespace.create(name)
@@ -158,7 +178,11 @@ class RouterHost:
         return self.inside(router)
 
     def drop(self, router: str) -> None:
-        if inside := self.find(router):
+        if router == self._here:
+            for link in self.devices(self._host()):
+                self._host().links.delete(link)
+            self._here = ""
+        elif inside := self.find(router):
             self._open.pop(inside.name, None)
             inside.close()
             namespace.delete(inside.name)
@@ -178,6 +202,23 @@ class RouterHost:
                     found.append(owner)
                 if name not in self._open:
                     inside.close()
+        here = next((router for router, _ in guests(self.links.dump(), self.cluster)), "")
+        self._here = "" if here in found else here
+        return [*found, self._here] if self._here else found
+
+    def devices(self, inside: Inside) -> list[Link]:
+        """The links in a router's namespace; of the host's own those that are this router's."""
+        links = inside.links.dump()
+        if not inside.host:
+            return links
+        return [link for router, link in guests(links, self.cluster) if router == self._here]
+
+    def end(self, inside: Inside, router: str, device: str) -> Link:
+        """An IRB's device, which its port has put there. Raises FAILED where it is missing or somebody else's."""
+        found = inside.there(device)
+        mine = plugged(inside.links.dump(), self.cluster) if inside.host else ()
+        if inside.host and (router, found.index) not in {(owner, link.index) for owner, link in mine}:
+            raise WeftError(Kind.FAILED, f"{device} is not weft's", where=f"router {router}")
         return found
 
     def _owner(self, inside: Inside) -> str | None:

@@ -35,9 +35,9 @@ _ASKS_US = "ipv4/neigh/{}/app_solicit"
 def put(host: RouterHost, router: Router, irb: Irb) -> None:
     """Settings, and where distributed the device of the anycast MAC. Raises WeftError."""
     inside = host.inside(router.name)
-    device = inside.there(irb.device)
-    inside.settings(_device_settings(irb))
-    top = inside.links.get(anycast_device(irb.segment))
+    device = host.end(inside, router.name, irb.device)
+    inside.settings(_device_settings(irb, inside.host))
+    top = None if inside.host else inside.links.get(anycast_device(irb.segment))
     if top and (not irb.anycast or top.kind != "macvlan" or top.lower != device.index):
         inside.links.delete(top)
         top = None
@@ -68,21 +68,27 @@ def _create(inside: Inside, irb: Irb, device: Link) -> Link:
     )
 
 
-def _device_settings(irb: Irb) -> dict[str, int]:
+def _device_settings(irb: Irb, host: bool) -> dict[str, int]:
+    """In the host's own namespace forwarding is on where it is needed, whatever it is for the rest."""
     name = irb.device
     solicit = 3 if irb.asks else 0
-    return _ipv6(name, irb) | {
-        f"ipv4/conf/{name}/rp_filter": 0,
-        f"ipv4/conf/{name}/send_redirects": 0,
-        f"ipv4/conf/{name}/arp_ignore": 8 if irb.anycast else 1,
-        f"ipv4/conf/{name}/accept_local": int(bool(irb.anycast) or irb.relayed),
-        f"ipv4/neigh/{name}/proxy_delay": 0,
-        _PRIVATE.format(name): int(irb.relayed and irb.proxy),
-        _ASKS_US.format(name): 3 if irb.relayed else 0,
-        f"ipv6/conf/{name}/accept_ra": 0,
-        _ASKS.format(name): solicit,
-        f"ipv6/neigh/{name}/mcast_solicit": solicit,
-    }
+    forwarding = {f"ipv4/conf/{name}/forwarding": 1} if host else {}
+    return (
+        _ipv6(name, irb)
+        | forwarding
+        | {
+            f"ipv4/conf/{name}/rp_filter": 0,
+            f"ipv4/conf/{name}/send_redirects": 0,
+            f"ipv4/conf/{name}/arp_ignore": 8 if irb.anycast else 1,
+            f"ipv4/conf/{name}/accept_local": int(bool(irb.anycast) or irb.relayed),
+            f"ipv4/neigh/{name}/proxy_delay": 0,
+            _PRIVATE.format(name): int(irb.relayed and irb.proxy),
+            _ASKS_US.format(name): 3 if irb.relayed else 0,
+            f"ipv6/conf/{name}/accept_ra": 0,
+            _ASKS.format(name): solicit,
+            f"ipv6/neigh/{name}/mcast_solicit": solicit,
+        }
+    )
 
 
 def _anycast_settings(irb: Irb) -> dict[str, int]:
@@ -127,7 +133,7 @@ def read(host: RouterHost, inside: Inside, links: list[Link]) -> list[tuple[Irb,
             asks=sysctl.read(_ASKS.format(link.name), inside.name) != "0",
             advertise="advertise" in alias.details,
         )
-        wanted = _device_settings(irb) | (_anycast_settings(irb) if top else {})
+        wanted = _device_settings(irb, inside.host) | (_anycast_settings(irb) if top else {})
         flaws = [f"net/{name} is not {wanted[name]}" for name in inside.unset(wanted)]
         if top and (not top.up or top.name != anycast_device(irb.segment)):
             flaws.append(f"{top.name} is down or has another name")

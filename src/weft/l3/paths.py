@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weft.l3.host import strangers
 from weft.l3.inside import Inside, RouterHost
 from weft.model.errors import Kind, WeftError
 from weft.model.subnet import number
@@ -13,10 +14,14 @@ from weft.plan.router import Hop, Route, Router, Rule
 def put(host: RouterHost, router: Router) -> None:
     """New routes, then rules that may lead to them; then what is not wanted, the other way round. Raises WeftError."""
     inside = host.inside(router.name)
-    indexes = {link.name: link.index for link in inside.links.dump()}
-    routes, rules = read(inside, list(inside.links.dump()))
+    links = host.devices(inside)
+    indexes = {link.name: link.index for link in links}
+    routes, rules = read(inside, links)
     for route in router.routes:
         if route not in routes:
+            if inside.host and route.to in strangers(inside, set(indexes.values())):
+                what = f"the host has a route to {route.to} already, which is not weft's"
+                raise WeftError(Kind.FAILED, what, where=f"router {router.name}", remedy="remove one of the two")
             inside.routing.put_route(_kernel(router, route, indexes))
     for rule in router.rules:
         if rule not in rules:
@@ -39,9 +44,14 @@ def _kernel(router: Router, route: Route, indexes: dict[str, int]) -> KernelRout
 
 
 def read(inside: Inside, links: list[Link]) -> tuple[tuple[Route, ...], tuple[Rule, ...]]:
-    """Routes and rules of ours, sorted as plans have them."""
+    """Routes and rules of ours, sorted as plans have them; in the host's own namespace routes by our devices alone."""
     names = {link.index: link.name for link in links}
-    routes = [_route(found, names) for found in inside.routing.routes() if found.metric == METRIC]
+    there = [found for found in inside.routing.routes() if found.metric == METRIC]
+    if inside.host:
+        there = [found for found in there if found.hops and all(index in names for _, index in found.hops)]
+    routes = [_route(found, names) for found in there]
+    if inside.host:
+        return tuple(sorted(routes, key=lambda route: (route.table, route.to))), ()
     rules = sorted(inside.routing.rules(), key=lambda rule: (rule.priority, str(rule)))
     return tuple(sorted(routes, key=lambda route: (route.table, route.to))), tuple(rules)
 

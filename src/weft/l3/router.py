@@ -20,7 +20,7 @@ from weft.netlink import message as m
 from weft.netlink import namespace, nft_nat
 from weft.netlink.alias import Alias, DeviceKind, parse_alias
 from weft.netlink.links import Change, Link, Vxlan
-from weft.plan.router import L3Segment, Outside, Router, l3_device
+from weft.plan.router import HOST_NAMESPACE, L3Segment, Outside, Router, l3_device
 
 _SETTINGS = {
     "ipv4/ip_forward": 1,
@@ -43,6 +43,11 @@ _TTL = 64
 
 def put(host: RouterHost, router: Router, seat: L3Seat | None = None) -> None:
     """Makes the router as stated, without interfaces, routes and rules. Raises WeftError."""
+    if router.namespace == HOST_NAMESPACE:
+        if (there := host.find(router.name)) and not there.host:  # one of its own, which it leaves
+            drop(host, router, seat)
+        host.settle(router.name)
+        return
     inside = host.make(router.name)
     inside.settings(_SETTINGS)
     inside.links.change(inside.there("lo"), Change(up=True))
@@ -57,7 +62,7 @@ def drop(host: RouterHost, router: Router, seat: L3Seat | None = None) -> None:
         seat.drop(router.name)
     if (inside := host.find(router.name)) is None:
         return
-    for link in inside.links.dump():
+    for link in host.devices(inside):
         _give_back(host, inside, link)
     host.drop(router.name)
 
@@ -167,7 +172,7 @@ def _give_back(host: RouterHost, inside: Inside, link: Link) -> None:
     if alias is None or alias.kind is not DeviceKind.OUTSIDE:
         return
     inside.links.change(link, Change(alias=alias.details.get("was", "")))
-    with namespace.opened(host.namespace or "/proc/thread-self/ns/net") as fd:
+    with namespace.opened(host.namespace or namespace.OWN) as fd:
         inside.links.change(link, Change(namespace=fd))
 
 
@@ -183,6 +188,8 @@ def _kind(host: RouterHost, link: Link) -> DeviceKind | None:
 
 def read(host: RouterHost, inside: Inside, name: str, links: list[Link]) -> tuple[Router, list[str]]:
     """The router without interfaces, routes and rules, and its flaws."""
+    if inside.host:
+        return Router(name, ""), []
     flaws = [f"net/{setting} is not {_SETTINGS[setting]}" for setting in inside.unset(_SETTINGS)]
     addresses = inside.addresses.dump()
     own: tuple[str, ...] = ()

@@ -10,13 +10,16 @@ from weft.l3 import irb, paths, router, tables
 from weft.l3.advertise import Advertiser
 from weft.l3.announce import announce
 from weft.l3.events import Events
+from weft.l3.host import in_the_way
 from weft.l3.inside import Inside, RouterHost
 from weft.l3.seat import L3Seat
 from weft.l3.sought import Sought, Wish
+from weft.model.errors import WeftError
 from weft.model.network import SegmentKey
 from weft.netlink.links import Link
 from weft.netlink.namespace import Rename
 from weft.plan.operations import DropRouter, DropRows, Operation, PutIrb, PutPaths, PutRouter, PutRows
+from weft.plan.port import LocalPort
 from weft.plan.router import Router, RouterDevice, namespace_of
 from weft.plan.tables import Tables
 
@@ -70,6 +73,7 @@ class KernelRouting:
     def observe(self) -> Routers:
         found = Routers()
         insides: dict[str, Inside] = {}
+        guests: dict[str, frozenset[int]] = {}  # devices of the router in the host's own namespace
         standing: dict[str, tuple[Router, Inside, dict[str, int]]] = {}
         asking: dict[str, dict[int, tuple[SegmentKey, str]]] = {}
         for name in self._host.ours():
@@ -77,18 +81,20 @@ class KernelRouting:
             if inside is not None:
                 insides[name] = inside
                 links = self._read(name, inside, found)
+                if inside.host:
+                    guests[name] = frozenset(link.index for link in links)
                 made = found.routers[name]
                 standing[name] = made, inside, {link.name: link.mtu for link in links}
                 asking[name] = _asking(made, links)
         if "_events" in self.__dict__:
-            self._events.learn(insides)
+            self._events.learn(insides, guests)
             self._advertiser.follow(standing)  # who only looks does not speak
         self._sought.learn(insides, asking)
         return found
 
     def _read(self, name: str, inside: Inside, found: Routers) -> list[Link]:
         """Into `found`; its devices."""
-        links = inside.links.dump()
+        links = self._host.devices(inside)
         base, flaws = router.read(self._host, inside, name, links)
         interfaces = irb.read(self._host, inside, links)
         routes, rules = paths.read(inside, links)
@@ -97,7 +103,7 @@ class KernelRouting:
         irbs = [irb.ordered(each, put_irbs.get(each.device)) for each, _ in interfaces]
         made = replace(
             base,
-            namespace=namespace_of(name),
+            namespace=namespace_of(name, inside.host),
             interfaces=tuple(sorted(irbs, key=lambda each: each.device)),
             routes=routes,
             rules=rules,
@@ -128,6 +134,13 @@ class KernelRouting:
                 tables.put(self._host, key, operation)
             case DropRows(RouterDevice() as key):
                 tables.drop(self._host, key, operation)
+
+    def in_the_way(self, port: LocalPort) -> WeftError | None:
+        """What of the host's own keeps a router's interface out of the host's own namespace."""
+        inside = self._host.settle(port.name.partition("/")[0])
+        own = {link.index for link in self._host.devices(inside)}
+        own |= {link.index for link in (inside.links.get(port.attach.interface),) if link}  # put, and not yet an IRB
+        return in_the_way(inside, own, port)
 
     def announce(self, routers: Iterable[Router]) -> None:
         """Says where centralized gateways are, in the networks that learn it."""

@@ -154,6 +154,8 @@ def describe(topology: Topology) -> str:
 
 def _gateways(lab: str, intent: Intent) -> Iterator[Machine]:
     for router in sorted(intent.routers.values(), key=lambda router: router.name):
+        if router.in_host:
+            continue
         for node in router.placement or sorted(intent.nodes):
             name = container_name(node, namespace_of(router.name))
             yield Machine(name=name, kind="gateway", netns=netns_of(lab, name))

@@ -16,7 +16,7 @@ from weft.model.errors import WeftError
 from weft.model.network import AGE_MAX, DEFAULT_ARP, Arp, FloodMode, Learning, Network
 from weft.model.node import DatapathKind, Node
 from weft.model.port import NO_GATEWAY, Attach, AttachKind, Hosts, Port
-from weft.model.router import DISTRIBUTED, External, Policy, Route, Router
+from weft.model.router import DISTRIBUTED, HOST, External, Policy, Route, Router
 from weft.model.scalar import (
     Ip,
     Shape,
@@ -209,6 +209,9 @@ class RouterShape(Shape):
     policies: tuple[PolicyShape, ...] = Field((), description="Policy routes, the first that matches counts.")
     external: dict[str, ExternalShape] = Field(default={}, description="Node → the outside there: makes it a border.")
     advertise: Switch = Field(False, description="Router advertisements: IPv6 hosts configure themselves.")
+    namespace: Annotated[str, _words([HOST])] | None = Field(
+        None, description="host: it routes in the node's own network stack; left out: a namespace of its own."
+    )
 
     def value(self, name: str) -> Router:
         return Router(
@@ -220,6 +223,7 @@ class RouterShape(Shape):
             policies=tuple(policy.value() for policy in self.policies),
             external=tuple(outside.value(node) for node, outside in self.external.items()),
             advertise=self.advertise,
+            namespace=self.namespace,
         )
 
 

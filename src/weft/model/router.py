@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 DISTRIBUTED = "distributed"
+HOST = "host"
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +41,8 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
 class Router(msgspec.Struct, frozen=True, kw_only=True):
     """`gateways`: network → addresses. `placement` (): on every node (distributed); else the nodes, in order.
 
-    `advertise`: hosts are told of its IPv6 gateways by router advertisements.
+    `advertise`: hosts are told of its IPv6 gateways by router advertisements. `namespace`: None, one of its own on each
+    node; `HOST`, the network stack of the node itself.
     """
 
     name: str
@@ -51,3 +53,9 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     policies: tuple[Policy, ...] = ()
     external: tuple[External, ...] = ()
     advertise: bool = False
+    namespace: str | None = None
+
+    @property
+    def in_host(self) -> bool:
+        """Whether it routes in the node's own network stack."""
+        return self.namespace == HOST

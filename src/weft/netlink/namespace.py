@@ -25,7 +25,7 @@ _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_SHARED = 4096, 16384, 1 << 20
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
-_OWN = "/proc/thread-self/ns/net"
+OWN = "/proc/thread-self/ns/net"  # of the calling thread
 
 
 def _check(result: int) -> None:
@@ -65,7 +65,7 @@ def create(name: str) -> None:
         os.close(os.open(target, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444))
         try:
             with fresh():
-                _mount(_OWN, target, _MS_BIND)
+                _mount(OWN, target, _MS_BIND)
         except OSError:
             os.unlink(target)
             raise
@@ -103,7 +103,7 @@ def _prepare() -> None:
 
 @contextmanager
 def _returning() -> Iterator[None]:
-    home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield
     finally:

@@ -180,6 +180,11 @@ def decode(octets: bytes) -> Dump:
     return Dump({index: table_of(np.concatenate(parts)) for index, parts in found.items()}, others)
 
 
+def decode_all(octets: bytes) -> list[KernelRoute]:
+    """All RTM_NEWROUTE messages in `octets`, one by one, those of tables too."""
+    return [_decode_one(words.tobytes()) for block, _ in n.blocks(octets, RTM_NEWROUTE) for words in block]
+
+
 def decode_table(octets: bytes) -> Rows:
     """All routes by one neighbor in `octets`, as rows of dtype `ROW`; the others are left out."""
     shaped = [(block, shape) for block, shape in n.blocks(octets, RTM_NEWROUTE) if _by_neighbor(shape)]

@@ -19,6 +19,7 @@ from weft.plan.router import Rule
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE = 8, 19
 _TO_TABLE = 1
+_LOCAL = 255  # the table of addresses and broadcasts, which the kernel keeps
 _DST, _SRC, _PRIORITY, _TABLE, _PROTOCOL, _IP_PROTOCOL, _PORTS = 1, 2, 6, 15, 21, 22, 24
 _GONE = frozenset({errno.ESRCH, errno.ENOENT})
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -40,6 +41,14 @@ class Routing:
         except NetlinkError as error:
             raise failure(error, "routes", "read routes") from error
         return r.decode(octets).others
+
+    def all_ipv4(self) -> list[KernelRoute]:
+        """Every IPv4 route in every table but the local one, anybody's; those that lead nowhere have no hops."""
+        try:
+            octets = b"".join(self._channel.datagrams(r.RTM_GETROUTE, r.ours(socket.AF_INET, 0)))
+        except NetlinkError as error:
+            raise failure(error, "routes", "read routes") from error
+        return [route for route in r.decode_all(octets) if route.table != _LOCAL]
 
     def put_route(self, route: KernelRoute) -> None:
         """In the place of the one with its destination, table and metric."""

@@ -137,9 +137,12 @@ class Router:
 # What a router's things are called; docs/architecture.md, "What is ours: the name law".
 
 
-def namespace_of(router: str) -> str:
+HOST_NAMESPACE = "/host"  # the node's own; no namespace can be called so
+
+
+def namespace_of(router: str, in_host: bool = False) -> str:
     """The router's network namespace on every node."""
-    return f"wr-{router}"
+    return HOST_NAMESPACE if in_host else f"wr-{router}"
 
 
 def irb_device(key: SegmentKey) -> str:

@@ -25,6 +25,7 @@ from weft.netlink.channel import Channel
 from weft.netlink.links import BridgePort, Change, Link, Links, Peer
 from weft.netlink.routing import Routing
 from weft.plan.port import LocalPort
+from weft.plan.router import HOST_NAMESPACE
 
 FLAGS = {
     BridgePort.MODE: 0,
@@ -202,12 +203,13 @@ def _create_pair(host: Host, port: LocalPort, name: str, target: str, inside: Li
 
 
 def _put_end(inside: Channel, port: LocalPort, peer: Link) -> None:
-    """The end inside the namespace with its default routes, and the namespace's loopback."""
+    """The end inside the namespace with its default routes, and the loopback of a namespace that is not the host's."""
     links, addresses = Links(inside), Addresses(inside)
     links.change(peer, Change(mac=port.mac if peer.mac != port.mac else None, mtu=port.mtu, quiet=True))
     addresses.make(peer, port.addresses, addresses.of(peer))
     links.change(peer, Change(up=True))
-    if (loopback := links.get("lo")) and not loopback.up:
+    loopback = None if port.attach.target == HOST_NAMESPACE else links.get("lo")
+    if loopback and not loopback.up:
         links.change(loopback, Change(up=True))
     default_route.put(Routing(inside), port, peer)
 

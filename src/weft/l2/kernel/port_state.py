@@ -16,6 +16,7 @@ from weft.netlink.channel import Channel
 from weft.netlink.links import BridgePort, Link, Links
 from weft.netlink.routing import Routing
 from weft.plan.port import LocalPort
+from weft.plan.router import HOST_NAMESPACE
 
 Found = tuple[LocalPort, list[str]]  # a port and its flaws
 
@@ -113,7 +114,8 @@ def _namespace(host: Host, link: Link, port: LocalPort, insides: Insides) -> Fou
         flaws.append(f"{peer.name} is down")
     if link.mtu != peer.mtu:
         flaws.append(f"{link.name} has mtu {link.mtu}, not {peer.mtu}")
-    if (loopback := inside.links.get("lo")) and not loopback.up:
+    loopback = None if port.attach.target == HOST_NAMESPACE else inside.links.get("lo")
+    if loopback and not loopback.up:
         flaws.append("lo is down")
     addresses = ordered(inside.addresses.get(peer.index, ()), port.addresses)
     gateways = inside.gateways.get(peer.index, ())

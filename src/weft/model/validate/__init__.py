@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from weft.model.intent import Intent
 from weft.model.validate.facts import contradictions
+from weft.model.validate.host_router import host_router_problems
 from weft.model.validate.network import network_problems
 from weft.model.validate.node import node_problems
 from weft.model.validate.port import port_problems
@@ -23,5 +24,6 @@ def problems(intent: Intent) -> list[Problem]:
         *node_problems(intent),
         *network_problems(intent),
         *router_problems(intent),
+        *host_router_problems(intent),
         *port_problems(intent),
     ]

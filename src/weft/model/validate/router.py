@@ -95,7 +95,7 @@ def _nodes(router: Router, intent: Intent) -> list[Problem]:
         if node in router.placement[:index]:
             what = f"router '{router.name}': node '{node}' stands twice in its placement"
             found.append(Problem((*path, "placement", index), what, "remove one"))
-    if router.placement and router.vni is not None:
+    if router.placement and router.vni is not None and not router.in_host:
         what = f"router '{router.name}': an L3 VNI, and a placement on nodes: there is no second router to send to"
         found.append(Problem((*path, "vni"), what, "remove `vni`, or use placement: distributed"))
     for side in router.external:
