@@ -38,6 +38,7 @@ def shell(weft: Weft, command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, shell=True, capture_output=True, text=True, check=False, env=environment)
 
 
+@pytest.mark.system
 def test_console_blocks_print_what_they_say(weft: Weft) -> None:
     weft.file(blocks("yaml")[0])
     for block in blocks("console"):

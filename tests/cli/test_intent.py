@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.conftest import FLEET, Weft
 from tests.cli.test_mistakes import picture, put
 from weft.model.endpoint import Endpoint
@@ -49,6 +51,7 @@ def test_several_files_and_stdin_are_one_document(weft: Weft) -> None:
     assert "weft: <stdin>:2: node 'h1' is declared in nodes.yaml:2 already" in twice.err
 
 
+@pytest.mark.system
 def test_four_applies_at_once_give_every_port_an_address_of_its_own(weft: Weft) -> None:
     weft.apply(FLEET)
     ports = "ports:\n" + "".join(f"  p{{n}}x{i}: {{{{network: blue, node: h2}}}}\n" for i in range(5))

@@ -20,7 +20,7 @@ def plans(world: World) -> dict[str, NodePlan]:
     return {name: compile_node(world, name) for name in world.nodes}
 
 
-@pytest.mark.parametrize("part", range(8))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.system) for part in range(1, 8))])
 def test_reach_is_what_the_intent_says(part: int) -> None:
     asked = 0
     for seed in range(part, TOPOLOGIES, 8):
@@ -45,6 +45,7 @@ def test_reach_is_what_the_intent_says(part: int) -> None:
     assert asked > 1000, asked
 
 
+@pytest.mark.system
 def test_routers_on_the_way_are_as_many_as_each_kind_has() -> None:
     seen: set[tuple[str, int]] = set()
     for seed in range(TOPOLOGIES):
@@ -82,6 +83,7 @@ def test_recompiling_what_changed_gives_the_whole_plan() -> None:
             assert recompile(before[node], world, [gone.network]) == compile_node(world, node), f"seed {seed}"
 
 
+@pytest.mark.system
 def test_no_remote_entry_for_a_mac_of_this_node() -> None:
     """Its ports', its gateways' own and the anycast ones, which every node has."""
     for seed in range(TOPOLOGIES):

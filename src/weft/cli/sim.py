@@ -20,7 +20,9 @@ def command(
     nodes: Annotated[int, typer.Option(help="VTEPs of the fleet.")] = 100,
     networks: Annotated[int, typer.Option(help="Networks of the fleet.")] = 50,
     ports: Annotated[int, typer.Option(help="Ports of the fleet.")] = 10_000,
-    spread: Annotated[int, typer.Option(help="Nodes on which a network's ports stand.")] = 20,
+    spread: Annotated[
+        int | None, typer.Option(help="Nodes on which a network's ports stand. [default: 20, or all of fewer]")
+    ] = None,
     agents: Annotated[int, typer.Option(min=1, help="Agents to measure, one after the other; the median is told.")] = 1,
     store: Annotated[
         str | None,
@@ -41,7 +43,9 @@ def command(
     from weft.sim.run import measure
 
     with output.progress() as tell:
-        results = list(measure(Size(nodes, networks, ports, spread), agents, store, tell))
+        results = list(
+            measure(Size(nodes, networks, ports, min(20, nodes) if spread is None else spread), agents, store, tell)
+        )
     if format is Output.JSON:
         output.say_json({"sizes": results})
     else:
