@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from tests.fleet import network, nodes
 from weft.agent.feed import Feed
+from weft.compile.macs import vtep_mac
 from weft.compile.node import compile_node, recompile
+from weft.compile.rows import touch
 from weft.compile.world import World
+from weft.model.endpoint import Endpoint
 from weft.model.intent import Intent
 from weft.model.network import Routed
 from weft.plan.diff import diff
@@ -50,6 +53,15 @@ def test_a_node_without_a_prefix_and_one_that_is_not_listed_take_no_part() -> No
     world = World.of(Intent(nodes(3), {"pods": listed}))
     assert compile_node(world, "h3").segments == {}
     assert len(compile_node(world, "h1").tables[listed.key].routes) == 1
+
+
+def test_endpoints_that_somebody_stored_change_nothing() -> None:
+    world = World.of(Intent(nodes(2), {"pods": PODS}))
+    plan = compile_node(world, "h1")
+    mac = vtep_mac(PODS.key, "h2")
+    world.see(Endpoint(key=PODS.key, mac=mac, node="h1", ips=("10.2.2.0",), source="learned"))
+    assert touch(plan, world, PODS, [mac], ["10.2.2.0"]) == (plan, [])
+    assert compile_node(world, "h1").tables == plan.tables
 
 
 def test_a_peer_that_comes_or_moves_is_news() -> None:

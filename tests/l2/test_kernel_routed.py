@@ -141,7 +141,7 @@ def test_what_a_path_writes_itself_is_no_news(underlay: Underlay) -> None:
     operations = diff(more, path.observe())
     path.events()
     assert path.apply(operations).failed == ()
-    assert list(path.events()) == []
+    assert [event for event in path.events() if event.what.startswith(("row", "route"))] == []
 
 
 def test_another_prefix_or_vtep_moves_the_device(underlay: Underlay) -> None:
