@@ -59,7 +59,7 @@ def noticed(request: pytest.FixtureRequest) -> Iterator[dict[tuple[Path, str], F
     wanted = [
         (item.callspec.params["path"], item.callspec.params["mutation"])
         for item in request.session.items
-        if isinstance(item, pytest.Function) and item.originalname == "test_a_mutation_is_noticed"
+        if isinstance(item, pytest.Function) and "noticed" in item.fixturenames
     ]
     with ProcessPoolExecutor(_SIDE_BY_SIDE, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield {case: pool.submit(notice, number, *case) for number, case in enumerate(wanted)}

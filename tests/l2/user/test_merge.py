@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.l2.user.frames import tcp
 from tests.l2.user.test_split import datagrams
 from weft.l2.user import vnet
-from weft.l2.user.merge import Train, layout, merged, searched, train
+from weft.l2.user.layout import layout
+from weft.l2.user.merge import Train, merged, searched, train
 from weft.l2.user.split import finish
 from weft.l2.user.whole import whole
 from weft.wire.checksum import checksum

@@ -15,7 +15,8 @@ from weft.l2.user import vnet
 from weft.l2.user.checksums import Octets
 from weft.l2.user.cut import cut
 from weft.l2.user.framing import VXLAN, Framing
-from weft.l2.user.merge import Run, Train, layout, train
+from weft.l2.user.layout import layout
+from weft.l2.user.merge import Run, Train, train
 from weft.l2.user.split import finish, split
 from weft.l2.user.vnet import Offload
 

@@ -8,15 +8,13 @@ and so is a checksum. Products and sums stay far below 2**53, up to which 64-bit
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from weft.l2.user.checksums import MODULUS, Numbers, Octets, complement, total
-
-if TYPE_CHECKING:
-    from weft.l2.user.merge import Layout
+from weft.l2.user.layout import Layout
 
 _ACK, _PSH, _TCP = 0x10, 0x08, 6
 _INDEX = np.arange(1024, dtype=np.int64)
