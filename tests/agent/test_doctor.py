@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+from msgspec.structs import replace
 
 from weft.agent import doctor, path_mtu
 from weft.agent.doctor import Check, State
@@ -13,7 +14,7 @@ from weft.l2.user import underlay
 from weft.l2.user.datapath import UserDatapath
 from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
-from weft.model.network import Network
+from weft.model.network import Network, Routed
 from weft.model.node import DatapathKind, Facts, Node
 from weft.model.port import Attach, AttachKind, Port
 
@@ -86,6 +87,20 @@ def test_a_udp_port_is_free_ours_or_somebody_elses() -> None:
         other.bind(("", port))
         assert state(frozenset()) == (State.FAIL, f"{port} is taken by somebody else")
         assert state(frozenset({port}))[0] is State.OK
+
+
+@pytest.mark.parametrize(("value", "state"), [("0", State.WARN), ("1", State.OK)])
+def test_a_host_that_does_not_forward_is_told_of_in_routed_networks(
+    monkeypatch: pytest.MonkeyPatch, value: str, state: State
+) -> None:
+    monkeypatch.setattr("weft.netlink.sysctl.read", lambda knob, namespace: value)
+    here = world({"h1": "127.0.0.1"}, udp_port=free_port())
+    assert "forwarding" not in by_name(list(doctor.check_node(here, "h1", facts("h1"), frozenset())))
+    (name,) = here.networks
+    routed = Routed(prefix_length=24, prefixes={"h1": "10.1.1.0/24"})
+    here.networks[name] = replace(here.networks[name], routed=routed)
+    found = by_name(list(doctor.check_node(here, "h1", facts("h1"), frozenset())))["forwarding"]
+    assert (found.state, "net.ipv4.ip_forward=1" in found.remedy) == (state, state is State.WARN)
 
 
 def test_missing_features_are_told_with_their_remedy() -> None:

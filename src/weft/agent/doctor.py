@@ -28,6 +28,7 @@ from weft.model.errors import WeftError
 from weft.model.network import Network
 from weft.model.node import Facts, Node
 from weft.model.validate import contradictions
+from weft.netlink import sysctl
 
 _USER_NAMESPACES = (  # knob below /proc/sys, the value that forbids, the remedy
     ("kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
@@ -107,6 +108,7 @@ def check_node(world: World, name: str, facts: Facts, ours: frozenset[int]) -> I
             yield Check("intent", State.FAIL, problem.what, problem.remedy)
     networks = [network for key, network in sorted(world.networks.items()) if node in world.members(key)]
     yield from _udp_ports(networks, node, ours)
+    yield from _forwarding(networks)
     if facts.interface is not None:
         yield from _paths(world, networks, node, facts.underlay_mtu or underlay_mtu(world, node))
 
@@ -153,6 +155,19 @@ def _udp_ports(networks: list[Network], node: Node, ours: frozenset[int]) -> Ite
             yield Check("udp port", State.FAIL, f"{port} is taken by somebody else", remedy)
         else:
             yield Check("udp port", State.OK, f"{port} is free")
+
+
+def _forwarding(networks: list[Network]) -> Iterator[Check]:
+    """In a routed network the host's own stack is the router; whether it is one is the operator's to say."""
+    for network in networks:
+        if network.routed:
+            six = any(map(is_ipv6, network.subnets))
+            knob = "ipv6/conf/all/forwarding" if six else "ipv4/ip_forward"
+            if sysctl.read(knob, None) != "0":
+                yield Check("forwarding", State.OK, f"this host forwards for routed network {network.name}")
+                continue
+            what = f"this host does not forward: its containers in routed network {network.name} are cut off"
+            yield Check("forwarding", State.WARN, what, f"sysctl -w net.{knob.replace('/', '.')}=1")
 
 
 def _paths(world: World, networks: list[Network], node: Node, mtu: int) -> Iterator[Check]:

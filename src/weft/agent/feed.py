@@ -239,6 +239,11 @@ class Feed:
         networks = {
             network for network, ports in self.world.ports.items() if any(port.node == node for port in ports.values())
         }
+        networks |= {
+            network.name
+            for network in self.world.networks.values()
+            if network.routed and (not network.routed.nodes or node in network.routed.nodes)
+        }
         for router in self.world.routers.values():
             if node in router.placement or any(side.node == node for side in router.external):
                 networks |= set(router.gateways)

@@ -5,7 +5,8 @@ Every row has `state`: `ok` (planned and held), `missing` (planned, not held), `
 
     fdb     network vni mac vtep node state
     arp     router network vni ip mac state    `router` "": what the segment answers with
-    routes  router to via device table state   `via`: next hops, "-" on the device itself, "unreachable"
+    routes  router to via device table state   `via`: next hops, "-" on the device itself, "unreachable";
+                                               `router` "": the host's own, of routed networks
     flood   network vni to node state          `to`: a VTEP or the multicast group
     ports   port network vni attach mac addresses mtu state
     links   network vni bridge tunnel vtep mtu learning arp state
@@ -84,6 +85,9 @@ def _routes(plan: NodePlan, observed: Observed, nodes: Mapping[str, str]) -> Ite
                 "table": "main" if route.table == MAIN else str(route.table),
                 "state": _state(route in planned, route in held),
             }
+    for segment, (to, via), state in _states(Table.ROUTES, plan, observed):
+        tunnel = names.vxlan(segment.key)
+        yield {"router": "", "to": to, "via": via, "device": tunnel, "table": "main", "state": state}
     for device, (to, via), state in _router_rows(Table.ROUTES, plan, observed):
         yield {"router": device.router, "to": to, "via": via, "device": device.device, "table": "main", "state": state}
 
@@ -121,12 +125,12 @@ def _ports(plan: NodePlan, observed: Observed, nodes: Mapping[str, str]) -> Iter
 def _links(plan: NodePlan, observed: Observed, nodes: Mapping[str, str]) -> Iterator[Row]:
     for key, segment in _segments(plan, observed):
         yield _of(segment) | {
-            "bridge": names.bridge(key),
+            "bridge": "" if segment.routed else names.bridge(key),
             "tunnel": names.vxlan(key),
             "vtep": segment.vtep,
             "mtu": str(segment.mtu),
             "learning": "on" if segment.learning else "off",
-            "arp": segment.arp,
+            "arp": "" if segment.routed else segment.arp,
             "state": _segment_state(plan.segments.get(key), observed.segments.get(key), observed.flaws.get(key, ())),
         }
 

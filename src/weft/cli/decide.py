@@ -24,9 +24,11 @@ def decide(document: Document, stored: Stored, *, prune: bool = False) -> Intent
     """The intent to store; raises WeftErrors: INVALID for the file's mistakes, REFUSED for what facts contradict."""
     from weft.model.allocate import assign
     from weft.model.file import check
+    from weft.model.prefix import assign_prefixes
 
     base = _named_by(document.intent, stored.intent) if prune else stored.intent
-    return assign(check(document, base, stored.facts), stored.intent)
+    whole = assign_prefixes(check(document, base, stored.facts), stored.intent, document.where)
+    return assign(whole, stored.intent)
 
 
 def _named_by(names: Intent, intent: Intent) -> Intent:
@@ -105,6 +107,10 @@ def _users(intent: Intent, kind: str, name: str) -> Iterator[str]:
         for port in intent.ports.values():
             if name == (port.node if kind == "nodes" else port.network):
                 yield f"port {port.name}"
+        for network in intent.networks.values() if kind == "nodes" else ():
+            told = network.routed
+            if told and (name in told.nodes or (name in told.prefixes and name not in told.assigned)):
+                yield f"network {network.name}"
         for router in intent.routers.values():
             nodes = {*router.placement, *(outside.node for outside in router.external)}
             if name in (nodes if kind == "nodes" else router.gateways):

@@ -79,15 +79,17 @@ def _node(node: Node) -> Row:
 
 
 def _network(network: Network) -> Row:
+    prefixes = network.routed.prefixes if network.routed else {}
     return {
         "name": network.name,
         "vni": str(network.vni),
         "udp_port": str(network.udp_port),
         "subnets": " ".join(network.subnets),
-        "learning": network.learning,
-        "flood": network.group or network.flood,
-        "arp": network.arp,
+        "learning": "" if network.routed else network.learning,
+        "flood": "" if network.routed else network.group or network.flood,
+        "arp": "" if network.routed else network.arp,
         "mtu": str(network.mtu or "auto"),
+        "prefixes": output.some([f"{node}={prefix}" for node, prefix in prefixes.items()]),
     }
 
 
@@ -156,7 +158,7 @@ _TABLES: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
     "nodes": (_of("nodes", _node), ("name", "vtep", "datapath")),
     "networks": (
         _of("networks", _network),
-        ("name", "vni", "udp_port", "subnets", "learning", "flood", "arp", "mtu"),
+        ("name", "vni", "udp_port", "subnets", "learning", "flood", "arp", "mtu", "prefixes"),
     ),
     "routers": (_of("routers", _router), ("name", "vni", "gateways", "placement", "external")),
     "ports": (_of("ports", _port), ("name", "network", "node", "attach", "mac", "ips")),

@@ -28,6 +28,11 @@ def anycast_mac(router: str, key: SegmentKey) -> str:
     return _mac("anycast", router, str(key))
 
 
+def vtep_mac(key: SegmentKey, node: str) -> str:
+    """Of a node's vxlan device in a routed network."""
+    return _mac("vtep", str(key), node)
+
+
 def router_mac(router: str, node: str) -> str:
     """Of a router on a node, in its L3 VNI (RFC 9135 section 5)."""
     return _mac("router", router, node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from weft.compile.routed import compile_routed
 from weft.compile.router import compile_router
 from weft.compile.segment import compile_segment
 from weft.compile.world import World
@@ -41,7 +42,7 @@ def recompile(
     if me is not None:
         for name in sorted(dirty):
             network = world.networks.get(name)
-            part = compile_segment(world, network, me) if network else None
+            part = (compile_routed if network.routed else compile_segment)(world, network, me) if network else None
             if part:
                 segments[part.segment.key] = part.segment
                 tables[part.segment.key] = part.tables

@@ -26,7 +26,7 @@ def touch(
 ) -> tuple[NodePlan, list[PutRows | DropRows]]:
     """`plan` with the rows of these MACs and IPs made anew, and the operations that lead there: puts, then drops."""
     old = plan.tables.get(network.key)
-    if old is None or network.learning is Learning.DATA_PLANE:
+    if old is None or network.learning is Learning.DATA_PLANE or network.routed:
         return plan, []
     new = {Table.FDB: _fdb(plan, world, network, macs)}
     there = {Table.FDB: old.fdb[np.isin(old.fdb["mac"], np.array([mac_to_int(mac) for mac in macs], np.uint64))]}

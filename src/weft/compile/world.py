@@ -16,6 +16,7 @@ from weft.model.intent import Intent
 from weft.model.network import Network, SegmentKey
 from weft.model.node import Facts, Node
 from weft.model.port import Port
+from weft.model.prefix import participants
 from weft.model.router import Router
 from weft.model.validate.port import place_of
 
@@ -167,8 +168,11 @@ class World:
         return Intent(self.nodes, self.networks, self.routers, ports)
 
     def members(self, network: str) -> list[Node]:
-        """The nodes that take part in a network, by name: with a port in it, or for a router that needs it there."""
+        """The nodes that take part in a network, by name: with a port, a router that needs it there, or a prefix."""
         names = self.with_ports(network)
+        declared = self.networks.get(network)
+        if declared and declared.routed:
+            names.update(participants(declared, self.nodes))
         for router in self.routers_in(network):
             if router.placement:
                 names.update(router.placement)

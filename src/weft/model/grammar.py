@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
-from weft.model.address import MTU_MAX, MTU_MIN, VNI_MAX, VNI_MIN, parse_ip
+from weft.model.address import MTU_MAX, MTU_MIN, VNI_MAX, VNI_MIN, is_ipv6, parse_ip
 from weft.model.errors import WeftError
-from weft.model.network import AGE_MAX, DEFAULT_ARP, Arp, FloodMode, Learning, Network
+from weft.model.network import AGE_MAX, DEFAULT_ARP, PREFIX_LENGTH, Arp, FloodMode, Learning, Network, Routed
 from weft.model.node import DatapathKind, Node
 from weft.model.port import NO_GATEWAY, Attach, AttachKind, Hosts, Port
 from weft.model.router import DISTRIBUTED, HOST, External, Policy, Route, Router
@@ -72,6 +72,31 @@ def _flood(value: Any) -> Any:
     return word
 
 
+class RoutedShape(Shape):
+    """A prefix for every node instead of a layer-2 segment."""
+
+    prefix_length: Whole | None = Field(
+        None,
+        description="Length of a node's prefix. Left out: 24, or 64 in an IPv6 subnet.",
+        json_schema_extra={"minimum": 1, "maximum": 126},
+    )
+    nodes: tuple[Text, ...] = Field((), description="The nodes that take part. Left out: every node.")
+    prefixes: dict[str, Subnet] = Field(
+        default={}, description="Node → its prefix. Nodes left out are assigned one, which they keep."
+    )
+
+    def value(self, subnets: tuple[str, ...]) -> Routed:
+        length = PREFIX_LENGTH[6 if any(map(is_ipv6, subnets)) else 4]
+        return Routed(
+            prefix_length=length if self.prefix_length is None else self.prefix_length,
+            nodes=self.nodes,
+            prefixes=self.prefixes,
+        )
+
+
+_LAYER_2 = ("learning", "flood", "arp", "age")  # keys that say nothing of a routed network
+
+
 class NetworkShape(Shape):
     """One VNI's layer-2 segment across the fleet."""
 
@@ -108,6 +133,16 @@ class NetworkShape(Shape):
         json_schema_extra={"minimum": 1, "maximum": AGE_MAX},
         examples=[300, "5m"],
     )
+    routed: Annotated[
+        RoutedShape | None,
+        BeforeValidator(lambda value: {} if value is None else value, json_schema_input_type=RoutedShape | None),
+    ] = Field(None, description="No layer 2: every node has a prefix of the subnet, and routes to those of the others.")
+
+    @model_validator(mode="after")
+    def _no_layer_2(self) -> NetworkShape:
+        if self.routed is not None and (told := [key for key in _LAYER_2 if key in self.model_fields_set]):
+            raise wrong(f"`{told[0]}` does not go with `routed`: it has no layer 2", f"leave out `{told[0]}`")
+        return self
 
     @model_validator(mode="after")
     def _one_spelling(self) -> NetworkShape:
@@ -118,11 +153,12 @@ class NetworkShape(Shape):
         return self
 
     def value(self, name: str) -> Network:
+        subnets = self.subnets if self.subnet is None else (self.subnet,)
         learning, group = Learning(self.learning), self.flood.group if isinstance(self.flood, GroupShape) else None
         return Network(
             name=name,
             vni=self.vni,
-            subnets=self.subnets if self.subnet is None else (self.subnet,),
+            subnets=subnets,
             learning=learning,
             flood=FloodMode.GROUP if isinstance(self.flood, GroupShape) else FloodMode(self.flood),
             group=group,
@@ -130,6 +166,7 @@ class NetworkShape(Shape):
             mtu=self.mtu,
             udp_port=self.udp_port,
             age=self.age,
+            routed=self.routed.value(subnets) if self.routed else None,
         )
 
 

@@ -49,8 +49,22 @@ class SegmentKey(NamedTuple):
         return str(self.vni) if self.udp_port == UDP_PORT_VXLAN else f"{self.vni}.{self.udp_port}"
 
 
+class Routed(msgspec.Struct, frozen=True, kw_only=True):
+    """A network without layer 2: every node has a prefix of its one subnet and routes to those of others.
+
+    `nodes` (): every node. `prefixes`: node → prefix in canonical text, of `prefix_length` bits; who has none yet is to
+    be assigned one, which `apply` does. `assigned`: the nodes whose prefix Weft chose.
+    """
+
+    prefix_length: int
+    nodes: tuple[str, ...] = ()
+    prefixes: dict[str, str] = {}
+    assigned: tuple[str, ...] = ()
+
+
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """`mtu` None: what the underlay carries, less VXLAN's overhead. `age`: seconds a learned MAC lives."""
+    """`mtu` None: what the underlay carries, less VXLAN's overhead. `age`: seconds a learned MAC lives. Where it is
+    `routed`, the modes of layer 2 mean nothing."""
 
     name: str
     vni: int
@@ -62,6 +76,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int | None = None
     udp_port: int = UDP_PORT_VXLAN
     age: int = 300
+    routed: Routed | None = None
 
     @property
     def relayed(self) -> bool:
@@ -72,6 +87,9 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> SegmentKey:
         return SegmentKey(self.udp_port, self.vni)
 
+
+PREFIX_LENGTH = {4: 24, 6: 64}
+"""Of one node in a routed network that does not say, by family."""
 
 DEFAULT_ARP = {Learning.CONTROL_PLANE: Arp.SUPPRESS, Learning.DATA_PLANE: Arp.FLOOD}
 

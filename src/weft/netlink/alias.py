@@ -20,6 +20,7 @@ class DeviceKind(StrEnum):
 
     NETWORK = "network"
     TUNNEL = "tunnel"
+    ROUTED = "routed"  # a vxlan device without a bridge
     PORT = "port"
     ROUTER = "router"  # a router's loopback, which marks its namespace, and its L3 VNI's device
     IRB = "irb"

@@ -32,7 +32,7 @@ RTMSG = struct.Struct("=8BI")
 UNICAST, UNREACHABLE = 1, 7
 _UNIVERSE, _LINK, _NOWHERE = 0, 253, 255
 _ONLINK = 4
-_DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _MULTIPATH, _TABLE, _VIA = 1, 4, 5, 6, 7, 9, 15, 18
+_DST, OIF, _GATEWAY, _PRIORITY, _PREFSRC, _MULTIPATH, _TABLE, _VIA = 1, 4, 5, 6, 7, 9, 15, 18
 _NEXTHOP = struct.Struct("=HBBi")
 
 
@@ -94,7 +94,7 @@ def encode(route: KernelRoute) -> bytes:
         body += m.attribute(_PREFSRC, ipaddress.ip_address(route.source).packed)
     if len(route.hops) == 1:
         via, index = route.hops[0]
-        return body + _gateway(via, to.version) + m.u32(_OIF, index)
+        return body + _gateway(via, to.version) + m.u32(OIF, index)
     return body + (
         m.attribute(_MULTIPATH, b"".join(_hop(*hop, to.version) for hop in route.hops)) if route.hops else b""
     )
@@ -126,7 +126,7 @@ def _hop(via: str, index: int, version: int) -> bytes:
 
 def by_device(family: int, ifindex: int) -> bytes:
     """The request for all routes of the main table by a device, whoever wrote them."""
-    return RTMSG.pack(family, 0, 0, 0, MAIN, 0, 0, 0, 0) + m.u32(_OIF, ifindex)
+    return RTMSG.pack(family, 0, 0, 0, MAIN, 0, 0, 0, 0) + m.u32(OIF, ifindex)
 
 
 def by_protocol(family: int, protocol: int) -> bytes:
@@ -152,7 +152,7 @@ def _encode_table(rows: Rows, size: int, via: int, length: int, ifindex: int, cr
     plain = length - (128 - 8 * size)
     flags = _ONLINK if form.onlink else 0
     body = RTMSG.pack(family, plain, 0, 0, MAIN, form.protocol, _UNIVERSE, UNICAST, flags)
-    body += m.u32(_OIF, ifindex) + (m.u32(_PRIORITY, form.metric) if form.metric else b"")
+    body += m.u32(OIF, ifindex) + (m.u32(_PRIORITY, form.metric) if form.metric else b"")
     body += m.attribute(_DST, bytes(size))
     to_at = 16 + len(body) - size
     gateway = bytes(via) if via == size else struct.pack("=H", socket.AF_INET6) + bytes(via)
@@ -201,7 +201,7 @@ def table_of(rows: Rows) -> Rows:
 
 
 def _by_neighbor(shape: n.Shape) -> bool:
-    return _DST in shape and _OIF in shape and (_GATEWAY in shape or _VIA in shape)
+    return _DST in shape and OIF in shape and (_GATEWAY in shape or _VIA in shape)
 
 
 _LITTLE = struct.pack("=H", 1) == b"\1\0"
@@ -214,7 +214,7 @@ def _columns(block: npt.NDArray[np.uint32], shape: n.Shape) -> Rows:
         return rows
     rows["length"] = octets[:, 17] + np.where(octets[:, 16] == socket.AF_INET, 96, 0)
     rows["protocol"] = octets[:, 21]
-    rows["ifindex"] = block[:, shape[_OIF][0] // 4].astype(np.int32)
+    rows["ifindex"] = block[:, shape[OIF][0] // 4].astype(np.int32)
     _address(rows, "ip", octets, *shape[_DST])
     at, length = shape[_GATEWAY] if _GATEWAY in shape else shape[_VIA]
     _address(rows, "via", octets, at if _GATEWAY in shape else at + 2, length if _GATEWAY in shape else length - 2)
@@ -237,7 +237,7 @@ def _decode_one(message: bytes) -> KernelRoute:
     hops: tuple[tuple[str, int], ...] = ()
     if kind == UNICAST:
         several = found.get(_MULTIPATH)
-        hops = tuple(_hops(several)) if several else ((_via(found), m.to_int(found.get(_OIF))),)
+        hops = tuple(_hops(several)) if several else ((_via(found), m.to_int(found.get(OIF))),)
     source = found.get(_PREFSRC)
     return KernelRoute(
         to,

@@ -70,7 +70,8 @@ def _put_segments(wanted: NodePlan, actual: Observed) -> tuple[list[PutSegment],
         changed = segment_changes(there, segment)
         why = (*changed.values(), *actual.flaws.get(key, ()))
         if why:
-            rebuild = not _REBUILD.isdisjoint(changed)
+            another = (there.routed is None) is not (segment.routed is None)
+            rebuild = another or not _REBUILD.isdisjoint(changed)
             rebuilt |= {key} if rebuild else set()
             operations.append(PutSegment(segment, why, rebuild))
     return operations, rebuilt

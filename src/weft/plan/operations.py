@@ -41,6 +41,8 @@ class PutSegment:
         if self.why:
             return f"~ segment {s.key} ({s.network}): {', '.join(self.why)}"
         modes = f"vtep {s.vtep} mtu {s.mtu} {'learning' if s.learning else 'static'} arp {s.arp}"
+        if s.routed:
+            modes = f"vtep {s.vtep} mtu {s.mtu} {s.routed}"
         return f"+ segment {s.key} ({s.network}): {modes}{f' group {s.group}' if s.group else ''}"
 
 

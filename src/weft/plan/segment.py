@@ -8,6 +8,18 @@ from weft.model.network import Arp, SegmentKey
 
 
 @dataclass(frozen=True, slots=True)
+class Routed:
+    """Of a segment without bridge and ports: the vxlan device stands in the host's own stack, with this MAC and this
+    address alone ("": none). Only such a segment has routes among its tables, by that device."""
+
+    mac: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"routed {self.mac} {self.address}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """What a datapath must make of a network here, apart from its tables and ports.
 
@@ -31,6 +43,7 @@ class Segment:
     group: str | None = None
     anycast: tuple[str, ...] = ()
     members: tuple[str, ...] | None = None
+    routed: Routed | None = None
 
     @property
     def relayed(self) -> bool:

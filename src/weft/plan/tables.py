@@ -161,7 +161,7 @@ def difference(table: Table, wanted: Rows, actual: Rows) -> TableDiff:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
-    """The tables of one segment on one node, or of one device in a router (which alone has routes)."""
+    """The tables of one segment on one node, or of one device in a router. Routes: of routers and routed segments."""
 
     fdb: Rows = field(default_factory=lambda: empty(Table.FDB))
     neighbors: Rows = field(default_factory=lambda: empty(Table.NEIGHBORS))

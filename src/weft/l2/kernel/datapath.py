@@ -196,7 +196,7 @@ class KernelDatapath:
             rx, rx_octets, tx, tx_octets, rx_dropped, tx_dropped = link.counters
             if alias.kind is DeviceKind.PORT:
                 ports[alias.name] = rx, rx_octets, tx, tx_octets
-            elif alias.kind is DeviceKind.TUNNEL and (key := key_of(link.name)):
+            elif alias.kind in (DeviceKind.TUNNEL, DeviceKind.ROUTED) and (key := key_of(link.name)):
                 segments[key] = rx, rx_octets, tx, tx_octets
             elif "port" in alias.details:  # what a bridge sends comes from the host
                 ports[alias.details["port"]] = tx, tx_octets, rx, rx_octets
@@ -228,7 +228,8 @@ def _ours(
             if link.kind == "veth" and link.netnsid != HERE:
                 devices[link.netnsid, link.lower] = key
     tunnels = {links[name].index: key for key in segments if (name := vxlan(key)) in links}
-    return Ours(devices, tunnels, frozenset(key for key, segment in segments.items() if segment.learning))
+    learning = frozenset(key for key, segment in segments.items() if segment.learning)
+    return Ours(devices, tunnels, learning, frozenset(key for key, segment in segments.items() if segment.routed))
 
 
 def _local(

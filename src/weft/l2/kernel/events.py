@@ -25,6 +25,7 @@ from weft.l2.names import DeviceKind, key_of, parse_alias
 from weft.model.network import SegmentKey
 from weft.netlink import message as m
 from weft.netlink import neighbor as n
+from weft.netlink import route
 from weft.netlink.addresses import RTM_DELADDR, RTM_NEWADDR, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 from weft.netlink.channel import NETLINK_NETFILTER, Channel
 from weft.netlink.links import RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK, Link, decode
@@ -48,16 +49,19 @@ _WHAT = {
     RTM_NEWADDR: "address added",
     RTM_DELADDR: "address gone",
 }
+_ROUTE = {route.RTM_NEWROUTE: "route written", route.RTM_DELROUTE: "route gone"}
 LOST = Event("notifications were lost")
 
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What of ours stands where. `tunnels`: vxlan devices by index; `learning`: segments that learn from frames."""
+    """What of ours stands where. `tunnels`: vxlan devices by index; `learning`: segments that learn from frames;
+    `routed`: those with routes by their vxlan devices."""
 
     devices: Mapping[Place, SegmentKey] = field(default_factory=dict)
     tunnels: Mapping[int, SegmentKey] = field(default_factory=dict)
     learning: frozenset[SegmentKey] = frozenset()
+    routed: frozenset[SegmentKey] = frozenset()
 
 
 class Events:
@@ -76,6 +80,7 @@ class Events:
             self._either.register(channel, select.EPOLLIN)
         self._ours = Ours()
         self.underlay = 0  # index of the device that holds the VTEP address
+        self._hears_routes = False
         self._new: dict[int, SegmentKey] = {}  # links that appeared after the last observation
 
     def close(self) -> None:
@@ -87,7 +92,11 @@ class Events:
         return self._either.fileno()
 
     def learn(self, ours: Ours) -> None:
-        """What has been observed."""
+        """What has been observed. Routes are listened to once a segment has any: a host can have many."""
+        if ours.routed and not self._hears_routes:
+            self._hears_routes = True
+            for group in (route.RTNLGRP_IPV4_ROUTE, route.RTNLGRP_IPV6_ROUTE):
+                self._route.join(group)
         self._ours = ours
         self._new = {}
 
@@ -111,6 +120,8 @@ class Events:
         return Event(f"nft table bridge {changed} changed") if changed in ours else None
 
     def _event(self, kind: int, cause: int, body: bytes, where: int, echo: Echo) -> Event | None:
+        if kind in _ROUTE:
+            return self._route_event(kind, cause, body) if where == HERE else None
         if kind not in _WHAT:
             return None
         (index,) = _INDEX.unpack_from(body, 4)
@@ -123,6 +134,13 @@ class Events:
         if key is None and where == HERE and (index == self.underlay or kind in (RTM_NEWADDR, RTM_DELADDR)):
             return Event(f"underlay: {_WHAT[kind]}")
         return None if key is None else Event(_WHAT[kind], key)
+
+    def _route_event(self, kind: int, cause: int, body: bytes) -> Event | None:
+        """A route of our protocol by one of our devices that somebody else wrote or removed."""
+        if cause == self._writer or body[5] != route.PROTOCOL:
+            return None
+        key = self._ours.tunnels.get(m.to_int(m.parse(body, route.RTMSG.size).get(route.OIF)))
+        return Event(_ROUTE[kind], key) if key in self._ours.routed else None
 
     def _foreign_row(self, kind: int, cause: int, index: int, body: bytes, echo: Echo) -> bool:
         """Whether a row of one of our devices was written or removed by somebody else."""

@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 
 from weft.l2 import names
-from weft.l2.kernel import tables
+from weft.l2.kernel import routed, tables
 from weft.l2.kernel.host import Host, Snapshot, unquiet
 from weft.l2.names import Alias, DeviceKind, parse_alias
 from weft.model.errors import Kind, WeftError
@@ -39,6 +39,11 @@ def put(host: Host, segment: Segment, rebuild: bool) -> None:
     """Makes both devices as stated, whatever was there; `rebuild` empties all tables. Raises WeftError."""
     for name, kind in _devices(segment.key):
         _name_back(host, name, kind)
+    if segment.routed:
+        if rebuild:
+            drop(host, segment)
+        routed.put(host, segment)
+        return
     bridge = _put_bridge(host, segment)
     if rebuild:
         tables.empty_neighbors(host, bridge.index)
@@ -218,6 +223,7 @@ def read(host: Host, snapshot: Snapshot) -> tuple[dict[SegmentKey, Segment], dic
     """Our segments with their flaws. One without vxlan device has no VTEP, so that a diff builds it anew."""
     bridges: dict[SegmentKey, tuple[Link, Alias]] = {}
     tunnels: dict[SegmentKey, tuple[Link, Alias]] = {}
+    alone: dict[SegmentKey, tuple[Link, Alias]] = {}
     wrong: dict[SegmentKey, list[str]] = {}
     for link, alias, name in _ours(host, snapshot):
         key = names.key_of(name)
@@ -225,12 +231,14 @@ def read(host: Host, snapshot: Snapshot) -> tuple[dict[SegmentKey, Segment], dic
             continue
         if name != link.name:
             wrong.setdefault(key, []).append(f"{name} is called {link.name}")
-            if key in (bridges if alias.kind is DeviceKind.NETWORK else tunnels):
+            if key in (bridges if alias.kind is DeviceKind.NETWORK else tunnels | alone):
                 continue
         if alias.kind is DeviceKind.NETWORK and link.kind == "bridge":
             bridges[key] = link, alias
         elif alias.kind is DeviceKind.TUNNEL and link.kind == "vxlan":
             tunnels[key] = link, alias
+        elif alias.kind is DeviceKind.ROUTED and link.kind == "vxlan":
+            alone[key] = link, alias
     segments: dict[SegmentKey, Segment] = {}
     flaws: dict[SegmentKey, tuple[str, ...]] = {}
     for key in sorted(bridges.keys() | tunnels.keys()):
@@ -241,7 +249,11 @@ def read(host: Host, snapshot: Snapshot) -> tuple[dict[SegmentKey, Segment], dic
         found += _tunnel_flaws(key, snapshot, bridge[0] if bridge else None, tunnel, segments[key])
         if found:
             flaws[key] = tuple(found)
-    return segments, flaws
+    for key in alone.keys() - segments.keys():
+        segments[key], found = routed.read(host, snapshot, key, *alone[key])
+        if found := wrong.get(key, []) + found:
+            flaws[key] = tuple(found)
+    return dict(sorted(segments.items())), flaws
 
 
 def _ours(host: Host, snapshot: Snapshot) -> list[tuple[Link, Alias, str]]:

@@ -1,5 +1,7 @@
 """Rows of a segment: flood list and FDB on its vxlan device, neighbors on its bridge.
 
+A routed segment has no bridge: neighbors stand on its vxlan device, and so do its routes, of our protocol and metric.
+
 A remote MAC is two rows in the kernel, the bridge's (MAC → vxlan port) and the vxlan device's (MAC → VTEP). Where one
 of them is missing, or the second one names a port or device of its own, the row is read as MAC → :: ("no VTEP"):
 a diff then writes it again or removes it, whichever is wanted.
@@ -35,9 +37,12 @@ def put(host: Host, operation: PutRows) -> None:
     """Raises WeftError naming the first row that the kernel refused, and how many there were."""
     key, table, rows = _key(operation), operation.table, operation.rows
     if table is Table.NEIGHBORS:
-        _raise(operation, host.bulk.put_neighbors(_bridge(host, key).index, rows))
+        _raise(operation, host.bulk.put_neighbors(_speaker(host, key).index, rows))
         return
     tunnel = _tunnel(host, key)
+    if table is Table.ROUTES:
+        _raise(operation, host.bulk.put_routes(tunnel.index, rows))
+        return
     if table is Table.FLOOD:
         _raise(operation, host.bulk.put_flood(tunnel.index, rows))
         return
@@ -53,7 +58,9 @@ def drop(host: Host, operation: DropRows) -> None:
     """What is gone already is no error. Raises WeftError as `put`."""
     key, table, rows = _key(operation), operation.table, operation.rows
     if table is Table.NEIGHBORS:
-        refused = host.bulk.drop_neighbors(_bridge(host, key).index, rows)
+        refused = host.bulk.drop_neighbors(_speaker(host, key).index, rows)
+    elif table is Table.ROUTES:
+        refused = host.bulk.drop_routes(_tunnel(host, key).index, rows)
     elif table is Table.FLOOD:
         refused = host.bulk.drop_flood(_tunnel(host, key).index, rows)
     else:
@@ -104,7 +111,11 @@ def _local(host: Host, tunnel: Link, rows: Rows) -> npt.NDArray[np.bool_]:
     return np.isin(rows["mac"], np.array([mac_to_int(link.mac) for link in links], np.uint64))
 
 
-def _bridge(host: Host, key: SegmentKey) -> Link:
+def _speaker(host: Host, key: SegmentKey) -> Link:
+    """The device that knows neighbors."""
+    tunnel = host.own(names.vxlan(key), "vxlan")
+    if tunnel and (alias := host.alias(tunnel)) and alias.kind is names.DeviceKind.ROUTED:
+        return tunnel
     return _there(host.own(names.bridge(key), "bridge"), names.bridge(key))
 
 
@@ -133,6 +144,7 @@ def read(
     """(static, learned) tables of our segments; `indexes`: link name → index; `found`: all FDB rows of the host."""
     rows = _by_index(found)
     neighbors = _by_index(host.bulk.dump_neighbors())
+    routes = host.bulk.dump_routes().tables if any(segment.routed for segment in segments.values()) else {}
     nothing = np.empty(0, n.ROW)
     static: dict[SegmentKey, Tables] = {}
     learned: dict[SegmentKey, Tables] = {}
@@ -143,6 +155,10 @@ def read(
         own = found[mine]
         fixed = own["state"] & _STATIC != 0
         zero = own["mac"] == 0
+        if segment.routed:
+            alone = _single(own[fixed & ~zero]), _neighbors(neighbors.get(tunnel, nothing)), _flood(own[zero], None)
+            static[key] = Tables(*alone, routes.get(tunnel, empty(Table.ROUTES)))
+            continue
         static[key] = Tables(
             _whole(own[fixed & ~zero], found[~mine]),
             _neighbors(neighbors.get(bridge, nothing)),
@@ -180,6 +196,14 @@ def _whole(own: Rows, bridge: Rows) -> Rows:
     more = np.zeros(len(alone), FDB)
     more["mac"] = alone
     return normalized(Table.FDB, np.concatenate((rows, more)))
+
+
+def _single(own: Rows) -> Rows:
+    """The FDB of a vxlan device without bridge; a row with a port or VNI of its own has no VTEP."""
+    rows = _fdb(own)
+    rows["vtep_high"][own["odd"]] = 0
+    rows["vtep_low"][own["odd"]] = 0
+    return normalized(Table.FDB, rows)
 
 
 def _fdb(rows: Rows) -> Rows:

@@ -13,6 +13,7 @@ from weft.model.validate.network import network_problems
 from weft.model.validate.node import node_problems
 from weft.model.validate.port import port_problems
 from weft.model.validate.problem import Path, Problem
+from weft.model.validate.routed import routed_problems
 from weft.model.validate.router import router_problems
 
 __all__ = ["Path", "Problem", "contradictions", "problems"]
@@ -23,6 +24,7 @@ def problems(intent: Intent) -> list[Problem]:
     return [
         *node_problems(intent),
         *network_problems(intent),
+        *routed_problems(intent),
         *router_problems(intent),
         *host_router_problems(intent),
         *port_problems(intent),

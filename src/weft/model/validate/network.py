@@ -13,6 +13,7 @@ from weft.model.address import MTU_MAX, MTU_MIN, MTU_MIN_IPV6, UDP_PORT_VXLAN, V
 from weft.model.intent import Intent
 from weft.model.network import AGE_MAX, MODES, Arp, FloodMode, Learning, Network, SegmentKey
 from weft.model.node import DatapathKind
+from weft.model.prefix import participants
 from weft.model.router import Router
 from weft.model.subnet import span
 from weft.model.validate.problem import Path, Problem, name_problem
@@ -211,8 +212,12 @@ def routers_in(intent: Intent) -> dict[str, list[Router]]:
 
 
 def members(intent: Intent) -> dict[str, dict[str, None]]:
-    """Network → the nodes that take part: by a port, by a placed router, or by a distributed one that they need."""
-    joined: dict[str, dict[str, None]] = {}
+    """Network → the nodes that take part: by a port, a placed router, a distributed one that they need, or a prefix."""
+    joined: dict[str, dict[str, None]] = {
+        name: dict.fromkeys(participants(network, intent.nodes))
+        for name, network in intent.networks.items()
+        if network.routed
+    }
     for port in intent.ports.values():
         joined.setdefault(port.network, {})[port.node] = None
     by_ports = {name: dict(nodes) for name, nodes in joined.items()}
