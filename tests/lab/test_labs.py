@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,6 @@ from weft.wire.packet import dissect
 from weft.wire.verify import wrong_checksums
 
 pytestmark = pytest.mark.system
-
-_SIDE_BY_SIDE = 3
 
 LABS = sorted((REPOSITORY / "labs").glob("*.yaml"))
 
@@ -49,25 +44,9 @@ def test_a_lab_holds_and_tshark_agrees(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "mutation"), cases())
-def test_a_mutation_is_noticed(path: Path, mutation: str, noticed: dict[tuple[Path, str], Future[bool]]) -> None:
-    assert noticed[path, mutation].result(), f"no step of {path.name} noticed {mutation}"
-
-
-@pytest.fixture(scope="module")
-def noticed(request: pytest.FixtureRequest) -> Iterator[dict[tuple[Path, str], Future[bool]]]:
-    """What came of each wanted mutation, several side by side: they mostly wait for pings that must fail."""
-    wanted = [
-        (item.callspec.params["path"], item.callspec.params["mutation"])
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and "noticed" in item.fixturenames
-    ]
-    with ProcessPoolExecutor(_SIDE_BY_SIDE, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield {case: pool.submit(notice, number, *case) for number, case in enumerate(wanted)}
-        pool.shutdown(cancel_futures=True)
-
-
-def notice(number: int, path: Path, mutation: str) -> bool:
-    return lab.test(document(path), name=f"m{number}-{path.stem}"[:40], mutation=mutation).good
+def test_a_mutation_is_noticed(path: Path, mutation: str) -> None:
+    tested = lab.test(document(path), name=f"m-{path.stem}"[:40], mutation=mutation)
+    assert tested.good, f"no step of {path.name} noticed {mutation}"
 
 
 def assert_tshark_agrees(capture: Path) -> None:
