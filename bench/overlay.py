@@ -9,17 +9,14 @@ The figure is CPU-bound on this machine: ratios are what it says.
 
 from __future__ import annotations
 
-import json
-import statistics
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bench import routed
+from bench import routed, traffic
 from weft.lab import lab
 from weft.model.file import parse
 
-SECONDS = 2
 ROUNDS = 9
 NAME = "bench-overlay"
 FILE = """
@@ -47,26 +44,17 @@ ip -n {c} address add {address}/24 dev eth0
 
 
 def run(*arguments: str) -> Iterator[str]:
-    rounds = int(arguments[0]) if arguments else ROUNDS
+    count = int(arguments[0]) if arguments else ROUNDS
     with _topology() as ends:
-        figures: dict[str, list[float]] = {name: [] for name in ends}
-        for _ in range(rounds):
-            for name, end in ends.items():
-                figures[name].append(_stream(*end))
-    hand = [weft / by_hand for weft, by_hand in zip(figures["Weft"], figures["by hand"], strict=True)]
-    yield f"### One TCP stream, {rounds} interleaved rounds of {SECONDS} s"
-    yield "| | median Gbit/s | min | max |"
-    yield "|---|---|---|---|"
-    for name, of in figures.items():
-        yield f"| {name} | {statistics.median(of):.2f} | {min(of):.2f} | {max(of):.2f} |"
-    yield f"Weft / by hand, median of pairs: {statistics.median(hand):.3f}"
+        figures = traffic.rounds(ends, count)
+    yield f"### Bridged, {count} interleaved rounds of {traffic.SECONDS} s"
+    yield from traffic.table(figures, "by hand")
     yield ""
     yield from routed.run(*arguments)
 
 
 @contextmanager
-def _topology() -> Iterator[dict[str, tuple[str, str, str]]]:
-    """Name → (client's namespace, server's namespace, server's address)."""
+def _topology() -> Iterator[dict[str, traffic.End]]:
     lab.up(parse({f"{NAME}.yaml": FILE}), NAME)
     made: list[str] = []
     try:
@@ -85,18 +73,3 @@ def _topology() -> Iterator[dict[str, tuple[str, str, str]]]:
         for name in made:
             subprocess.run(["ip", "netns", "delete", name], check=False)
         lab.down(NAME)
-
-
-def _stream(client: str, server: str, address: str) -> float:
-    """Gbit/s of one iperf3 run."""
-    inside = ["ip", "netns", "exec"]
-    serving = subprocess.Popen(
-        [*inside, server, "iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, text=True
-    )
-    assert serving.stdout
-    while "listening" not in serving.stdout.readline():
-        pass
-    command = [*inside, client, "iperf3", "-c", address, "-t", str(SECONDS), "-J"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS + 20)
-    serving.wait(timeout=10)
-    return float(json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]) / 1e9

@@ -4,24 +4,19 @@
 
 Two hosts on one LAN, a container on each, in two networks. Weft: a distributed gateway on both hosts, asymmetric and
 symmetric IRB. By hand: the gateways' addresses on the bridges themselves, in the hosts' own namespace, with permanent
-neighbor and FDB rows (the shortest way there is). Interleaved; ratios are of the runs of one round. CPU is the whole
-machine's, so it counts whatever else runs.
+neighbor and FDB rows (the shortest way there is).
 """
 
 from __future__ import annotations
 
-import json
-import statistics
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
+from bench import traffic
 from weft.lab import lab
 from weft.model.file import parse
 
-SECONDS = 2
 ROUNDS = 7
 NAME = "bench-routed"
 FILE = """
@@ -65,39 +60,16 @@ ip -n {h} address add 10.9.{vni}.1/24 dev br{vni}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """Of one contender in one round."""
-
-    gigabits: float
-    cpu_per_gigabyte: float
-    packets: float
-
-
 def run(*arguments: str) -> Iterator[str]:
-    rounds = int(arguments[0]) if arguments else ROUNDS
+    count = int(arguments[0]) if arguments else ROUNDS
     with _topology() as ends:
-        figures: dict[str, list[Figure]] = {name: [] for name in ends}
-        for _ in range(rounds):
-            for name, end in ends.items():
-                figures[name].append(_figure(*end))
-    yield f"### Routed from one network into another, {rounds} interleaved rounds of {SECONDS} s"
-    yield "| | Gbit/s of one TCP stream | / by hand | CPU s/GB | 64-octet UDP packets/s | / by hand |"
-    yield "|---|---|---|---|---|---|"
-    hand = figures["by hand"]
-    for name, of in figures.items():
-        streams = statistics.median(a.gigabits / b.gigabits for a, b in zip(of, hand, strict=True))
-        packets = statistics.median(a.packets / b.packets for a, b in zip(of, hand, strict=True))
-        yield (
-            f"| {name} | {statistics.median(each.gigabits for each in of):.2f} | {streams:.3f} "
-            f"| {statistics.median(each.cpu_per_gigabyte for each in of):.2f} "
-            f"| {statistics.median(each.packets for each in of):,.0f} | {packets:.3f} |"
-        )
+        figures = traffic.rounds(ends, count)
+    yield f"### Routed from one network into another, {count} interleaved rounds of {traffic.SECONDS} s"
+    yield from traffic.table(figures, "by hand")
 
 
 @contextmanager
-def _topology() -> Iterator[dict[str, tuple[str, str, str]]]:
-    """Name → (client's namespace, server's namespace, server's address)."""
+def _topology() -> Iterator[dict[str, traffic.End]]:
     lab.up(parse({f"{NAME}.yaml": FILE}), NAME)
     made: list[str] = []
     try:
@@ -118,33 +90,3 @@ def _topology() -> Iterator[dict[str, tuple[str, str, str]]]:
         for name in made:
             subprocess.run(["ip", "netns", "delete", name], check=False)
         lab.down(NAME)
-
-
-def _figure(client: str, server: str, address: str) -> Figure:
-    before = _busy()
-    stream = _iperf(client, server, address)["end"]["sum_received"]
-    cpu = _busy() - before
-    udp = _iperf(client, server, address, "-u", "-b", "0", "-l", "64")["end"]["sum"]
-    arrived = udp["packets"] * (1 - udp["lost_percent"] / 100)
-    return Figure(stream["bits_per_second"] / 1e9, cpu / (stream["bytes"] / 1e9), arrived / udp["seconds"])
-
-
-def _iperf(client: str, server: str, address: str, *more: str) -> dict[str, dict[str, dict[str, float]]]:
-    inside = ["ip", "netns", "exec"]
-    serving = subprocess.Popen(
-        [*inside, server, "iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, text=True
-    )
-    assert serving.stdout
-    while "listening" not in serving.stdout.readline():
-        pass
-    command = [*inside, client, "iperf3", "-c", address, "-t", str(SECONDS), "-J", *more]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS + 20)
-    serving.wait(timeout=10)
-    found: dict[str, dict[str, dict[str, float]]] = json.loads(done.stdout)
-    return found
-
-
-def _busy() -> float:
-    """Seconds that the machine's CPUs have been busy, of every kind but idle and I/O wait."""
-    ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return (sum(ticks) - ticks[3] - ticks[4]) / 100

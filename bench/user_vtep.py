@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.traffic import busy
 from weft.l2.datapath import Datapath
 from weft.l2.kernel.datapath import KernelDatapath
 from weft.l2.ovs import process
@@ -163,18 +164,12 @@ def patiently(*command: str) -> None:
     raise SystemExit(f"failed: {' '.join(command)}")
 
 
-def _busy() -> float:
-    """CPU seconds that the machine has spent on anything."""
-    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
-
-
 def _quiet() -> None:
     """Waits for a moment in which nobody else works, but not for long."""
     for _ in range(20):
-        before = _busy()
+        before = busy()
         time.sleep(0.5)
-        if _busy() - before < 0.1:
+        if busy() - before < 0.1:
             return
 
 
@@ -205,10 +200,10 @@ def _iperf(contender: Contender, *options: str) -> dict[str, float]:
 def measure(contender: Contender, seconds: int) -> None:
     """One round."""
     _quiet()
-    before = _busy()
+    before = busy()
     found = _iperf(contender, "-t", str(seconds))
     contender.gbits.append(found["bits_per_second"] / 1e9)
-    contender.cpu.append((_busy() - before) / (found["bytes"] / 1e9))
+    contender.cpu.append((busy() - before) / (found["bytes"] / 1e9))
     ping = ["ip", "netns", "exec", contender.ends[0], "ping", "-c", "100", "-i", "0.002", contender.target]
     text = subprocess.run(ping, capture_output=True, text=True, check=True).stdout
     contender.rtt.append(statistics.median(float(word) for word in re.findall(r"time=([0-9.]+) ms", text)))

@@ -14,6 +14,7 @@ from tests.conftest import REPOSITORY
 from weft.cli import main
 from weft.l3.inside import identity
 from weft.lab import agents, inside, lab, process
+from weft.lab import fleet as lab_fleet
 from weft.lab.fleet import wait
 from weft.lab.state import LabState
 from weft.lab.stream import stream
@@ -137,3 +138,30 @@ def test_nat_and_a_whole_router_deleted_by_somebody_are_back_without_waiting_for
     namespace.delete(router)
     again(10, lambda: identity(router) not in (None, before))  # far below the resync's 60 s
     again(20, lambda: stream(source.netns, source.addresses[0], "10.1.20.1", count=1, interval=0.1).received == 1)
+
+
+CHANGING = """
+nodes: {n1: {vtep: 192.168.33.11}, n2: {vtep: 192.168.33.12}}
+networks: {c1: {vni: 11, subnet: 10.11.0.0/24}, c2: {vni: 12, subnet: 10.12.0.0/24}}
+ports: {a: {network: c1, node: n1, ips: 10.11.0.11}, b: {network: c2, node: n2, ips: 10.12.0.11}}
+routers: {r: {gateways: {c1: 10.11.0.1, c2: 10.12.0.1}, placement: [n1]}}
+"""
+
+
+def test_hosts_hear_of_a_gateways_new_mac_and_down_leaves_no_router_that_came_later(name: str) -> None:
+    place = lab.up(parse({"f.yaml": CHANGING}), name)
+    names = lab.names_of(name)
+    source, target = names.end_point("a"), names.end_point("b")
+
+    def meanwhile() -> None:
+        distributed = lab_fleet.complete(parse({"f.yaml": CHANGING.replace(", placement: [n1]", "")}))
+        lab_fleet.store(place, distributed)
+        wait(place, ["n1", "n2"], 30, lambda *told: None)
+
+    pinged = stream(
+        source.netns, source.addresses[0], target.addresses[0], count=300, interval=0.02, meanwhile=meanwhile
+    )
+    assert pinged.received >= 200, str(pinged)  # a host that is not told goes on with the old MAC for half a minute
+    assert any(each.startswith(f"weft-{name}-n2.wr-") for each in namespace.names())
+    lab.down(name)
+    assert [each for each in namespace.names() if each.startswith(f"weft-{name}-")] == []

@@ -1,6 +1,7 @@
 """A gateway that moved here says so: gratuitous ARP (RFC 5227 section 3), unsolicited NA (RFC 4861 section 7.2.6).
 
-It keeps its MAC, so hosts need not be told; switches that learn, VTEPs among them, do.
+Where it kept its MAC, switches that learn must know, VTEPs among them; where it has another one, hosts must. An anycast
+gateway speaks to local ports only: what bears its MAC enters no tunnel.
 """
 
 from __future__ import annotations
@@ -10,22 +11,23 @@ import socket
 from weft.l3.inside import RouterHost
 from weft.model.address import is_ipv6
 from weft.netlink.namespace import socket_in
-from weft.plan.router import Router
+from weft.plan.router import Router, anycast_device
 from weft.wire import arp, ethernet, ipv6, nd
 from weft.wire.address import BROADCAST, ZERO_MAC, multicast_mac
 from weft.wire.checksum import PseudoHeader
 
 
 def announce(host: RouterHost, router: Router) -> None:
-    """One frame for each gateway address of a centralized router. What cannot be sent is left: it is tried again."""
+    """One frame for each gateway address. What cannot be sent is left: it is tried again, or hosts ask in the end."""
     if (inside := host.find(router.name)) is None:
         return
     for irb in router.interfaces:
-        for text in irb.addresses if not irb.anycast else ():
-            frame = _frame(irb.mac, text.partition("/")[0])
+        device = anycast_device(irb.segment) if irb.anycast else irb.device
+        for text in irb.addresses:
+            frame = _frame(irb.anycast or irb.mac, text.partition("/")[0])
             try:
                 with socket_in(inside.name, socket.AF_PACKET, socket.SOCK_RAW) as sender:
-                    sender.bind((irb.device, 0))
+                    sender.bind((device, 0))
                     sender.send(frame)
             except OSError:
                 continue

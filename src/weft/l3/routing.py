@@ -126,8 +126,7 @@ class KernelRouting:
             case PutIrb(wanted, interface):
                 irb.put(self._host, wanted, interface)
                 self._put[wanted.name] = wanted
-                if not operation.why:
-                    announce(self._host, wanted)
+                announce(self._host, wanted)
             case PutPaths(wanted):
                 paths.put(self._host, wanted)
             case PutRows(RouterDevice() as key):

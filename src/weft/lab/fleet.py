@@ -21,6 +21,7 @@ from weft.model.errors import Kind, WeftError
 from weft.model.file import Document, check
 from weft.model.intent import Intent
 from weft.model.node import DatapathKind
+from weft.model.prefix import assign_prefixes
 from weft.store import Store, open_store
 from weft.store.intent import update
 from weft.store.records import Keys
@@ -29,8 +30,8 @@ CLUSTER = "default"  # of the lab's own store, which holds nothing else
 
 
 def complete(document: Document) -> Intent:
-    """The document's intent, checked, every port with MAC and addresses. Raises WeftErrors."""
-    return assign(check(document), Intent())
+    """The document's intent, checked, with all MACs, addresses and prefixes. Raises WeftErrors."""
+    return assign(assign_prefixes(check(document), Intent(), document.where), Intent())
 
 
 def store(state: LabState, intent: Intent) -> None:

@@ -24,6 +24,7 @@ from weft.model.intent import Intent
 from weft.model.lab import Mutation
 from weft.model.port import AttachKind
 from weft.netlink import namespace
+from weft.plan.router import namespace_of
 
 Progress = Callable[[str, int, int], None]  # (what, done, of)
 
@@ -113,19 +114,25 @@ def up(
 
 
 def down(name: str) -> None:
-    """Ends the lab's agents and whatever runs in it, and removes exactly what its record names. Raises NOT_FOUND."""
+    """Ends the lab's agents and whatever runs in it, and removes its namespaces by name. Raises NOT_FOUND."""
     place = state.find(name)
     fleet_agents.stop(place)
     reachable = not place.holder.exists() or not rootless.needed()
     if reachable and (place.directory / "topology.json").exists():
         record = place.record()
         if record.boot == state.boot_id():
-            names = record.topology.namespaces
+            names = _namespaces(record.topology)
             switches.stop(place)
             process.stop(process.inside(namespace.path(each) for each in names))
             build.remove(names)
     rootless.release(name)
     place.forget()
+
+
+def _namespaces(planned: topology.Topology) -> tuple[str, ...]:
+    """All that the lab's record names, and of its hosts' routers those that were applied later."""
+    later = tuple(f"{host.netns}.{namespace_of('')}" for host in planned.hosts)
+    return tuple(dict.fromkeys((*planned.namespaces, *(name for name in namespace.names() if name.startswith(later)))))
 
 
 def listing() -> list[Listed]:
