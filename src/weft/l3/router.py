@@ -156,7 +156,7 @@ def _take(host: RouterHost, inside: Inside, router: str, interface: str) -> Link
         raise WeftError(Kind.FAILED, f"{interface} is weft's own device", where=where, remedy="name one of the host's")
     if addresses := _stated(host.addresses.of(link)):
         what = f"{interface} has {addresses[0]} and would lose it to the router"
-        raise WeftError(Kind.FAILED, what, where=where, remedy=f"ip address delete {addresses[0]} dev {interface}")
+        raise WeftError(Kind.FAILED, what, where=where, remedy="name a device whose addresses the host does not need")
     if link.master:
         what = f"{interface} belongs to a bridge or bond"
         raise WeftError(Kind.FAILED, what, where=where, remedy=f"ip link set {interface} nomaster")

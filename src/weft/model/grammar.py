@@ -223,6 +223,8 @@ class ExternalShape(Shape):
 
 
 def _placement(value: Any) -> Any:
+    if value == []:
+        raise wrong("[] is not a placement", "write distributed, or a list of nodes")
     if not isinstance(value, str):
         return value
     if value.strip() != DISTRIBUTED:

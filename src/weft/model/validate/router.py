@@ -140,6 +140,20 @@ def _static(router: Router, intent: Intent) -> list[Problem]:
     return found
 
 
+def _targets(router: Router, reach: list[Span]) -> list[Problem]:
+    """`reach`: its own subnets. One route for each destination, and none in place of a connected one."""
+    found: list[Problem] = []
+    for index, route in enumerate(router.routes):
+        path: Path = ("routers", router.name, "routes", index, "to")
+        if any(here in reach for here in _spans([route.to])):
+            what = f"router '{router.name}': a route to {route.to}, a subnet of its own, would take its place"
+            found.append(Problem(path, what, "remove the route, or make it narrower"))
+        elif route.to in (other.to for other in router.routes[:index]):
+            what = f"router '{router.name}': a second route to {route.to}"
+            found.append(Problem(path, what, "name all next hops in one: via: [ADDRESS, ADDRESS]"))
+    return found
+
+
 def _hops(router: Router, intent: Intent) -> list[Problem]:
     found: list[Problem] = []
     subnets = [
@@ -172,6 +186,7 @@ def _hops(router: Router, intent: Intent) -> list[Problem]:
             else:
                 continue
             found.append(Problem((*path, "via", index), f"router '{router.name}': {what}", remedy))
+    found += _targets(router, reach)
     found += _matches(router)
     return found
 
