@@ -229,14 +229,18 @@ def test_what_others_do_with_namespaces_is_no_event_of_ours(place: Place) -> Non
     assert place.path.events() == []
 
 
-def test_nothing_is_left_and_the_outside_is_given_back(place: Place) -> None:
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_nothing_is_left_and_the_outside_is_given_back(place: Place, state: str) -> None:
+    place.run(place.host, f"ip link set eth9 {state}")
     assert place.apply(wanted(TENANT, EDGE)).ok
     assert "eth9" not in place.run(place.host, "ip -o link")
     applied = place.apply(NodePlan("h1"))
     assert [str(error) for _, error in applied.failed] == []
     assert not namespace.exists(place.router("tenant"))
     assert not namespace.exists(place.router("edge"))
-    assert "alias mine" in place.run(place.host, "ip link show eth9")
+    told = place.run(place.host, "ip link show eth9")
+    assert "alias mine" in told
+    assert (",UP" in told) == (state == "up")
     assert place.left(NodePlan("h1")) == []
 
 

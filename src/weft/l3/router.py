@@ -163,7 +163,9 @@ def _take(host: RouterHost, inside: Inside, router: str, interface: str) -> Link
     with namespace.opened(inside.name) as fd:
         host.links.change(link, Change(namespace=fd))
     moved = inside.there(interface)
-    inside.links.change(moved, Change(alias=str(Alias(host.cluster, DeviceKind.OUTSIDE, router, {"was": link.alias}))))
+    before = {"up": "yes"} if link.up else {}
+    details = before | {"was": link.alias}
+    inside.links.change(moved, Change(alias=str(Alias(host.cluster, DeviceKind.OUTSIDE, router, details))))
     return moved
 
 
@@ -174,6 +176,8 @@ def _give_back(host: RouterHost, inside: Inside, link: Link) -> None:
     inside.links.change(link, Change(alias=alias.details.get("was", "")))
     with namespace.opened(host.namespace or namespace.OWN) as fd:
         inside.links.change(link, Change(namespace=fd))
+    if alias.details.get("up") and (back := host.links.get(link.name)):
+        host.links.change(back, Change(up=True))
 
 
 def _stated(addresses: tuple[str, ...]) -> tuple[str, ...]:
