@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import struct
+import time
 
 from weft.model.address import is_ipv6
 from weft.netlink.namespace import socket_in
@@ -58,16 +59,22 @@ def _probe(where: str, source: str, target: str, ttl: int, timeout: float) -> tu
             return False, SILENT
         poll = select.poll()
         poll.register(raw, select.POLLIN | select.POLLERR)
-        for _, happened in poll.poll(timeout * 1000):
-            if happened & select.POLLERR and (who := _offender(raw)):
-                return False, who
-            if happened & select.POLLIN and _answers(raw, four, ident):
-                return True, ""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            # a raw socket gets a router's answer as a packet first, and as an error a moment later
+            for _, happened in poll.poll(left * 1000):
+                if happened & select.POLLERR and (who := _offender(raw)):
+                    return False, who
+                if happened & select.POLLIN and _answers(raw, four, ident):
+                    return True, ""
     return False, SILENT
 
 
 def _answers(raw: socket.socket, four: bool, ident: int) -> bool:
-    data = raw.recv(1 << 16)
+    try:
+        data = raw.recv(1 << 16)
+    except OSError:  # an error that the queue tells more about
+        return False
     data = data[(data[0] & 15) * 4 :] if four else data
     reply = icmp.ECHO_REPLY if four else icmpv6.ECHO_REPLY
     return len(data) >= 8 and data[0] == reply and struct.unpack("!H", data[4:6])[0] == ident
