@@ -1,18 +1,19 @@
-"""From local ports into tunnels and to other local ports: one frame at a time, however many packets it stands for."""
+"""From local ports into tunnels and to other local ports: frames are forwarded, however many packets they stand for."""
 
 from __future__ import annotations
 
 import errno
+from typing import NamedTuple
 
 from weft.l2.user import ecn, vnet
 from weft.l2.user.batch import Batches, Place
+from weft.l2.user.bundle import Bundle, Slots
 from weft.l2.user.entropy import flow_hash
-from weft.l2.user.trains import Outgoing, Refused, outgoing
+from weft.l2.user.trains import Refused, Single, big, shaped, singles
 from weft.l2.user.underlay import SOURCE_PORTS
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 
 BUDGET = 64  # frames of one port before others have their turn
-_BUFFER = vnet.SIZE + 65536 + 256
 _REASONS = {
     errno.EMSGSIZE: "underlay MTU",
     errno.EAGAIN: "queue full",
@@ -26,31 +27,41 @@ def reason(error: OSError) -> str:
     return _REASONS.get(error.errno or 0, "unreachable")
 
 
+class Copies(NamedTuple):
+    """Where a big frame goes: a copy to each VTEP."""
+
+    state: SegmentState
+    bucket: int
+    tos: int
+    vteps: tuple[str, ...]
+
+
 class Egress:
     """Used by one thread."""
 
     def __init__(self, world: World) -> None:
         self.world, self.tally = world, Tally()
         self._batches = Batches(self._sent)
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._bundle: Bundle[Copies] = Bundle()
+        self._slots = Slots()
 
     def drain(self, port: PortState, now: float) -> None:
         """Forwards what waits at a port. Raises OSError when the port's device is gone."""
         state = self.world.segments.get(port.port.segment)
         try:
             for _ in range(BUDGET):
-                size = port.device.read(self._buffer)
+                size = port.device.read(self._slots.buffer)
                 if not size:
                     return
                 if state is not None:
                     self.forward(state, port, size, now)
         finally:
-            self._batches.flush()
+            self._flush()
 
     def forward(self, state: SegmentState, port: PortState, size: int, now: float) -> None:
         """One frame, which stands in the buffer behind its offload header; what goes into tunnels may wait."""
-        name, tally = port.port.name, self.tally
-        frame = self._buffer[vnet.SIZE : size]
+        name, tally, buffer = port.port.name, self.tally, self._slots.buffer
+        frame = buffer[vnet.SIZE : size]
         if len(frame) < 14:
             tally.drops["short frame"] += 1
             return
@@ -65,7 +76,7 @@ class Egress:
         if way.reply:
             self._write(name, [vnet.PLAIN, way.reply])
         for other in way.ports:
-            self._write(other, [self._buffer[:size]])
+            self._write(other, [buffer[:size]])
         if way.vteps:
             self.tunnel(state, size, way.vteps)
 
@@ -83,32 +94,61 @@ class Egress:
 
     def tunnel(self, state: SegmentState, size: int, vteps: tuple[str, ...]) -> None:
         """Sends the frame in the buffer to VTEPs."""
-        frame = self._buffer[vnet.SIZE : size]
+        buffer = self._slots.buffer
+        frame, offload = buffer[vnet.SIZE : size], vnet.decode(buffer)
         longest = state.longest + (4 if frame[12] == 0x81 and not frame[13] else 0)
         try:
-            for each in outgoing(frame, vnet.decode(self._buffer), state.vxlan):
-                self._send(state, each, vteps, longest)
+            if big(offload):
+                self._bundled(state, frame, offload, vteps, longest)
+                return
+            for each in singles(frame, offload, state.vxlan):
+                self._single(state, each, vteps, longest)
         except Refused as refused:
             self.tally.drops[str(refused)] += 1
 
-    def _send(self, state: SegmentState, out: Outgoing, vteps: tuple[str, ...], longest: int) -> None:
-        frame, train, size = out
+    def _bundled(
+        self, state: SegmentState, frame: memoryview, offload: vnet.Offload, vteps: tuple[str, ...], longest: int
+    ) -> None:
+        front = state.vxlan
+        shape = shaped(frame, offload, front)
+        if shape.size - len(front) > longest:
+            self.tally.drops["oversized"] += 1
+            return
+        if not self._bundle.takes(front, shape):
+            self._settle()
+        copies = Copies(state, flow_hash(frame) % SOURCE_PORTS, ecn.mark(frame), vteps)
+        self._bundle.add(frame, front, shape, copies)
+        self._slots.keep()
+
+    def _settle(self) -> None:
+        """Sends the big frames that wait."""
+        for (state, bucket, tos, vteps), octets, train, size in self._bundle.take():
+            for vtep in vteps:
+                place = Place(state, bucket, vtep, tos)
+                self._batches.settle(place)
+                failed = None
+                try:
+                    state.underlay.send_train(bucket, vtep, train, size, tos)
+                except OSError as error:
+                    failed = error
+                self._sent(place, 1, octets, failed)
+
+    def _single(self, state: SegmentState, out: Single, vteps: tuple[str, ...], longest: int) -> None:
+        frame, size = out
         if size - len(state.vxlan) > longest:
             self.tally.drops["oversized"] += 1
             return
         bucket, tos = flow_hash(frame) % SOURCE_PORTS, ecn.mark(frame)
+        if any(
+            copies.bucket == bucket for copies in self._bundle.tags
+        ):  # maybe of the same flow, which keeps its order
+            self._settle()
         for vtep in vteps:
-            place = Place(state, bucket, vtep, tos)
-            if train is None:
-                self._batches.put(place, frame)
-                continue
-            self._batches.settle(place)
-            failed = None
-            try:
-                state.underlay.send_train(bucket, vtep, train, size, tos)
-            except OSError as error:
-                failed = error
-            self._sent(place, 1, len(frame), failed)
+            self._batches.put(Place(state, bucket, vtep, tos), frame)
+
+    def _flush(self) -> None:
+        self._settle()
+        self._batches.flush()
 
     def _sent(self, place: Place, frames: int, octets: int, failed: OSError | None) -> None:
         if failed is not None:
@@ -120,7 +160,8 @@ class Egress:
 
     def inject(self, state: SegmentState, frame: bytes, vteps: tuple[str, ...]) -> None:
         """A frame of our own into tunnels."""
-        self._buffer[: vnet.SIZE] = vnet.PLAIN
-        self._buffer[vnet.SIZE : vnet.SIZE + len(frame)] = frame
+        buffer = self._slots.buffer
+        buffer[: vnet.SIZE] = vnet.PLAIN
+        buffer[vnet.SIZE : vnet.SIZE + len(frame)] = frame
         self.tunnel(state, vnet.SIZE + len(frame), vteps)
-        self._batches.flush()
+        self._flush()

@@ -14,14 +14,15 @@ import numpy as np
 from weft.l2.user import ecn, vnet
 from weft.l2.user.arrive import delivery
 from weft.l2.user.framing import VXLAN
+from weft.l2.user.gather import BUFFER, gather
 from weft.l2.user.merge import merged
 from weft.l2.user.trains import incoming
 from weft.l2.user.underlay import Arrival, Underlay
 from weft.l2.user.world import SegmentState, Tally, World
 from weft.model.network import SegmentKey
 
-BUDGET = 64  # trains of one socket before others have their turn
-_BUFFER = 2 * 65536 + 4096  # a train, and room to see its last datagram as long as the others
+BUDGET = 16  # looks at one socket before others have their turn
+_FRAME = vnet.SIZE + 66000
 _VALID_VNI = 0x08
 
 
@@ -30,28 +31,29 @@ class Ingress:
 
     def __init__(self, world: World) -> None:
         self.world, self.tally = world, Tally()
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._buffer = memoryview(bytearray(BUFFER))
         self._octets = np.frombuffer(self._buffer, np.uint8)
-        self._frame = memoryview(bytearray(_BUFFER))
+        self._frame = memoryview(bytearray(_FRAME))
 
     def drain(self, underlay: Underlay, receiver: socket.socket, now: float) -> None:
         """Forwards what waits at a socket."""
         for _ in range(BUDGET):
-            arrival = underlay.receive(receiver, self._buffer[:66000])
-            if arrival is None:
+            found, more = gather(lambda into: underlay.receive(receiver, into), self._buffer)
+            for at, arrival in found:
+                self.take(underlay, arrival, now, at)
+            if not more:
                 return
-            self.take(underlay, arrival, now)
 
-    def take(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
-        """One datagram or train, which stands in the buffer."""
+    def take(self, underlay: Underlay, arrival: Arrival, now: float, base: int = 0) -> None:
+        """One datagram or train, which stands in the buffer from `base`."""
         if arrival.vtep == underlay.vtep:
             self.tally.drops["our own"] += 1
             return
-        for at, size, train, run in incoming(self._octets, arrival.octets, arrival.size):
+        for at, size, train, run in incoming(self._octets[base:], arrival.octets, arrival.size):
             if train is None or run is None:
-                self._single(underlay, arrival, at, size, now)
+                self._single(underlay, arrival, base + at, size, now)
                 continue
-            state = self._segment(underlay, arrival.vtep, at, size)
+            state = self._segment(underlay, arrival.vtep, base + at, size)
             if state is not None:
                 made = merged(train, run, self._frame)
                 self._deliver(state, arrival, self._frame[:made], run.end - run.first, now)

@@ -17,7 +17,7 @@ from weft.l2.user.cut import cut
 from weft.l2.user.framing import VXLAN, Framing
 from weft.l2.user.layout import layout
 from weft.l2.user.merge import Run, Train, train
-from weft.l2.user.split import finish, split
+from weft.l2.user.split import Shape, finish, shape_of
 from weft.l2.user.vnet import Offload
 
 _TCP = (vnet.GSO_TCPV4, vnet.GSO_TCPV6)
@@ -27,31 +27,38 @@ class Refused(ValueError):
     """A frame that can't be sent; its text is the reason, as the counters name it."""
 
 
-class Outgoing(NamedTuple):
-    """One frame behind its encapsulation, or a `train`: whole datagrams of `size` octets, the last maybe shorter."""
+class Single(NamedTuple):
+    """One frame behind its encapsulation, `size` octets together."""
 
     frame: memoryview
-    train: memoryview | None
     size: int
 
 
-def outgoing(frame: memoryview, offload: Offload, front: bytes, framing: Framing = VXLAN) -> Iterable[Outgoing]:
-    """What to send for one frame of a device, however many packets it stands for. Raises Refused.
+def big(offload: Offload) -> bool:
+    """Whether a frame stands for many TCP segments."""
+    return offload.gso & ~vnet.GSO_ECN in _TCP
+
+
+def singles(frame: memoryview, offload: Offload, front: bytes, framing: Framing = VXLAN) -> Iterable[Single]:
+    """What to send for one frame of a device that is not `big`. Raises Refused.
 
     `front`: the encapsulation. Checksums are finished, in place where the frame is sent as it is.
     """
-    if offload.gso & ~vnet.GSO_ECN in _TCP:
-        made = split(frame, offload, front, framing)
-        if made is None:
-            raise Refused("offload header")
-        return (Outgoing(frame, made.data.data, made.size),)
     if offload.gso == vnet.GSO_UDP_L4 and framing.link:
-        return (Outgoing(memoryview(one), None, len(front) + len(one)) for one in cut(frame, offload))
+        return (Single(memoryview(one), len(front) + len(one)) for one in cut(frame, offload))
     if offload.gso != vnet.GSO_NONE:
         raise Refused("offload not known")
     if offload.flags & vnet.NEEDS_CSUM and not finish(frame, offload, framing):
         raise Refused("offload header")
-    return (Outgoing(frame, None, len(front) + len(frame)),)
+    return (Single(frame, len(front) + len(frame)),)
+
+
+def shaped(frame: memoryview, offload: Offload, front: bytes, framing: Framing = VXLAN) -> Shape:
+    """The shape of a `big` frame. Raises Refused."""
+    shape = shape_of(frame, offload, len(front), framing)
+    if shape is None:
+        raise Refused("offload header")
+    return shape
 
 
 class Incoming(NamedTuple):
@@ -73,7 +80,7 @@ def incoming(buffer: Octets, octets: int, size: int, framing: Framing = VXLAN) -
         return
     count, whole = -(-octets // size), 0
     shape = layout(buffer[:size].data, framing)
-    if shape is not None:
+    if shape is not None and shape.payload < size:  # what carries nothing is not merged
         whole = count - (octets - (count - 1) * size <= shape.payload)  # a last one too short is not of this kind
         rows = buffer[: whole * size].reshape(whole, size)
         lengths = np.full(whole, size, np.int64)
