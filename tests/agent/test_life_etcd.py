@@ -22,7 +22,7 @@ from tests.l2.l2_world import ip, joined
 from weft.agent.status import read, wait_in_sync
 from weft.store import open_store
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("life-etcd")]
+pytestmark = pytest.mark.system
 
 RECOVERED = 10.0  # seconds after the store's return: docs/store.md
 CPU = 0.10  # of one core, while the store is away

@@ -24,7 +24,7 @@ from tests.l2.l2_world import Underlay
 from weft.netlink import namespace
 
 __all__ = ["underlay"]
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deb")]
+pytestmark = pytest.mark.system
 
 PATIENCE = 30.0
 MIRROR = "http://deb.debian.org/debian"
