@@ -32,13 +32,18 @@ def costs(ends: Mapping[str, End], turns: int = TURNS) -> dict[str, list[float]]
 
 
 def _sender(stack: ExitStack, end: End) -> socket.socket:
+    """The sender's socket, after one packet there and back: a bridge floods to all its ports for a MAC unheard."""
     client, server, address = end
     heard = stack.enter_context(socket_in(server, socket.AF_INET, socket.SOCK_DGRAM))
     heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     heard.bind(("", _PORT))
     sender = socket_in(client, socket.AF_INET, socket.SOCK_DGRAM)
-    sender.settimeout(20)
+    for each in (sender, heard):
+        each.settimeout(20)
     sender.connect((address, _PORT))
+    sender.send(_TEXT)
+    heard.sendto(*heard.recvfrom(len(_TEXT)))
+    sender.recv(len(_TEXT))
     return sender
 
 
