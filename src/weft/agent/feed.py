@@ -102,8 +102,7 @@ class Feed:
         for name in networks:
             self.world.drop_ports(name)
         for key in segments:
-            del self.world.seen[key]
-            self.world.holders.pop(key, None)
+            self.world.sightings.drop(key)
             self._moved.pop(key, None)
         self.broken = {key: error for key, error in self.broken.items() if key not in gone}
         self._ahead = {prefix: until for prefix, until in self._ahead.items() if prefix not in gone}
@@ -173,7 +172,7 @@ class Feed:
             _set(self.world.nodes, name, thing, Node)
 
     def _take_port(self, network: str, name: str, port: Port | None) -> None:
-        before = self.world.ports.get(network, {}).get(name)
+        before = self.world.declarations.get(network, name)
         if before and port and before.node != port.node:
             self.departed.add(before.node)
         # A sound world that stays so needs no judging; nothing is judged before it was judged whole.
@@ -236,9 +235,7 @@ class Feed:
         ips.update(its)
 
     def _networks_of(self, node: str) -> set[str]:
-        networks = {
-            network for network, ports in self.world.ports.items() if any(port.node == node for port in ports.values())
-        }
+        networks = set(self.world.declarations.groups_on(node))
         networks |= {
             network.name
             for network in self.world.networks.values()

@@ -46,7 +46,7 @@ def held(world: World, broken: dict[str, WeftError], keys: Keys, node: str) -> H
         _add(networks, of_kind, str(error))
         _add(routers, {name} if kind == "routers" else set(), str(error))
     intent = world.intent()
-    twins = _twins(world) if sum(map(len, world.ports.values())) > len(intent.ports) else {}
+    twins = _twins(world) if len(world.declarations) > len(intent.ports) else {}
     for name, of_networks in twins.items():
         text = f"ports.{name}: a port of this name stands in {len(of_networks)} networks; delete all but one"
         _add(networks, of_networks, text)
@@ -122,11 +122,7 @@ def _add(reasons: dict[str, list[str]], networks: Iterable[str], text: str) -> N
 
 def _twins(world: World) -> dict[str, set[str]]:
     """Names that ports of several networks have: among all objects each can stand but once."""
-    found: dict[str, set[str]] = {}
-    for network, ports in world.ports.items():
-        for name in ports:
-            found.setdefault(name, set()).add(network)
-    return {name: networks for name, networks in found.items() if len(networks) > 1}
+    return {name: set(world.declarations.networks_with(name)) for name in world.declarations.twins()}
 
 
 def _networks(world: World, problem: Problem) -> set[str]:
@@ -134,7 +130,7 @@ def _networks(world: World, problem: Problem) -> set[str]:
     if kind == "networks":
         return {name}
     if kind == "ports":
-        return {network for network, ports in world.ports.items() if name in ports}
+        return set(world.declarations.networks_with(name))
     if kind == "nodes":
         return {network for network in world.networks if _here(world, network, name)}
     return set()

@@ -55,7 +55,7 @@ def compile_segment(world: World, network: Network, node: Node) -> SegmentPlan |
         anycast=anycast_of(world, network, node),
         members=tuple(sorted(peer.vtep for peer in peers)) if group else None,
     )
-    local = [port for _, port in sorted(world.ports.get(network.name, {}).items()) if port.node == node.name]
+    local = sorted(world.ports_on(network.name, node.name), key=lambda port: port.name)
     gateways = default_gateways(world, network)
     ports = tuple(_local_port(network, port, segment.mtu, gateways) for port in local)
     return SegmentPlan(segment, _tables(world, network, node, peers, group, local), ports)
