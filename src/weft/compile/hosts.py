@@ -111,7 +111,8 @@ class Hosts(Columns[K, T]):
 
     def has_odd(self, group: K) -> bool:
         """Whether a group has things that columns cannot say."""
-        return bool(self.odd) and any(True for _ in self._odd_hosts(self.numbers.of(group)))
+        number = self.numbers.get(group)
+        return number is not None and any(True for _ in self._odd_hosts(number))
 
     def pack(self) -> npt.NDArray[np.bool_]:
         kept = super().pack()
