@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from weft.compile.judged import few
 from weft.compile.world import World
 from weft.model.errors import WeftError
 from weft.model.validate import Problem, contradictions, problems
@@ -37,6 +38,10 @@ class Held:
 
 def held(world: World, broken: dict[str, WeftError], keys: Keys, node: str) -> Held:
     """What this node must not touch. Objects that concern no network of the node hold nothing."""
+    mine = {name: facts for name, facts in world.facts.items() if name == node}
+    intent = None if broken else few(world)
+    if intent is not None and not problems(intent) and not contradictions(intent, mine):
+        return Held(sound=True)
     networks: dict[str, list[str]] = {}
     routers: dict[str, list[str]] = {}
     everywhere = set(world.networks) | set(world.ports)
@@ -55,7 +60,6 @@ def held(world: World, broken: dict[str, WeftError], keys: Keys, node: str) -> H
         text = f"{'.'.join(str(part) for part in problem.path)}: {problem.what}"
         _add(networks, _networks(world, problem), text)
         _add(routers, {str(problem.path[1])} if problem.path[0] == "routers" else set(), text)
-    mine = {name: facts for name, facts in world.facts.items() if name == node}
     of_facts = contradictions(intent, mine)
     for problem in of_facts:
         here = _networks(world, problem) & {name for name in world.networks if _here(world, name, node)}

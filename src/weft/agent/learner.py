@@ -115,8 +115,8 @@ class Learner:
 
     def loaded(self) -> None:
         """The feed stands on a new snapshot: what is stored of ours is taken over, or set right if we know better."""
-        now, stored = self._now(), self._feed.world.endpoints()
-        ours = {(each.key, each.mac): each for each in stored if each.node == self._node}
+        now, stored = self._now(), self._feed.world.sightings.said_by(self._node)
+        ours = {(each.key, each.mac): each for each in stored}
         if not self._adopted:
             self._adopted = True
             self.machine.adopt(ours.values(), now)

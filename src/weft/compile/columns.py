@@ -75,7 +75,7 @@ class Columns(Generic[K, T]):
         number = self.numbers.get(group)
         return self._live[number] if number is not None else 0
 
-    def keys(self) -> list[K]:
+    def filled(self) -> list[K]:
         """Groups that have rows."""
         return [self.numbers.things[number] for number, live in enumerate(self._live) if live]
 

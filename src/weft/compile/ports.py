@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -12,15 +13,16 @@ import numpy.typing as npt
 from weft.compile.columns import ODD, chosen_of, column
 from weft.compile.hosts import Hosts
 from weft.compile.index import Index, Numbers
-from weft.model.port import Attach, AttachKind, Port
+from weft.model.port import NO_GATEWAY, Attach, AttachKind, Port
 from weft.model.port import Hosts as Behind
-from weft.model.validate.port import Place, place_of
+from weft.model.validate.port import Place, alone_problems, place_of
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list).decode
 _KINDS = tuple(AttachKind)
 _ASSIGNED = ((), ("mac",), ("ips",), ("mac", "ips"))
 _MOBILE, _LEARNED = 16, 32  # above two bits of kind and two of what was assigned
+_GATEWAYS = ("", NO_GATEWAY)  # which need no look at the network
 _HALF = 0xFFFFFFFF
 _PLAIN = Attach(kind=AttachKind.HOST)
 
@@ -31,6 +33,8 @@ class Ports(Hosts[str, Port]):
     def __init__(self, names: Numbers[str]) -> None:
         super().__init__(names)
         self._hashes, self._by_name = array("I"), Index()  # of names
+        self.kinds = array("B")
+        self.special: set[int] = set()  # rows that must be judged each for itself
         self._places: array[int] = array("I")  # hashes of where ports are attached
         self._by_place: Index | None = None  # made when first asked for
 
@@ -42,6 +46,9 @@ class Ports(Hosts[str, Port]):
         row = self.append(port.network, port.node, port.mac, port.ips, _rest(port), port)
         name, place = hash(port.name) & _HALF, hash(place_of(port)) & _HALF
         self._hashes.append(name)
+        self.kinds.append(_KINDS.index(port.attach.kind))
+        if port.attach.gateway not in _GATEWAYS or alone_problems(port):
+            self.special.add(row)
         self._places.append(place)
         self._by_name.add(name, row)
         if self._by_place is not None:
@@ -57,6 +64,7 @@ class Ports(Hosts[str, Port]):
         if row is None:
             return None
         found = self.at(row)
+        self.special.discard(row)
         self._by_name.remove(self._hashes[row], row)
         if self._by_place is not None:
             self._by_place.remove(self._places[row], row)
@@ -88,12 +96,21 @@ class Ports(Hosts[str, Port]):
 
     def twins(self) -> list[str]:
         """Names that ports of several networks have."""
-        hashes = column(self._hashes)[self.alive()]
-        ordered = np.sort(hashes)
-        several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-        rows = self.alive()[np.isin(hashes, several)].tolist()
-        names = {self.name_of(row) for row in rows}
-        return [name for name in names if len(self.networks_with(name)) > 1]
+        names = Counter(map(self.name_of, self._alike(self._hashes)))
+        return [name for name, count in names.items() if count > 1]
+
+    def clash(self) -> bool:
+        """Whether two ports share a name or a place."""
+        places = [place_of(self.at(row)) for row in self._alike(self._places)]
+        return bool(len(set(places)) < len(places) or self.twins())
+
+    def _alike(self, hashes: array[int]) -> list[int]:
+        """Rows that have a hash which others have too."""
+        rows = self.alive()
+        found = column(hashes)[rows]
+        ordered = np.sort(found)
+        alike: list[int] = rows[np.isin(found, ordered[1:][ordered[1:] == ordered[:-1]])].tolist()
+        return alike
 
     def _named(self, name: str) -> list[int]:
         wanted = hash(name) & _HALF
@@ -126,7 +143,11 @@ class Ports(Hosts[str, Port]):
 
     def pack(self) -> npt.NDArray[np.bool_]:
         kept = super().pack()
-        self._hashes, self._places = chosen_of(self._hashes, kept), chosen_of(self._places, kept)
+        self._hashes, self._places, self.kinds = (
+            chosen_of(each, kept) for each in (self._hashes, self._places, self.kinds)
+        )
+        places = np.cumsum(kept) - 1
+        self.special = {int(places[row]) for row in self.special if kept[row]}
         self._index_names()
         if self._by_place is not None:
             self._index_places()
@@ -172,10 +193,10 @@ class ByNetwork(Mapping[str, "OfNetwork"]):
         return isinstance(network, str) and bool(self._ports.count(network))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._ports.keys())
+        return iter(self._ports.filled())
 
     def __len__(self) -> int:
-        return len(self._ports.keys())
+        return len(self._ports.filled())
 
     def __repr__(self) -> str:
         return repr({network: dict(ports) for network, ports in self.items()})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import msgspec
+import numpy as np
 
+from weft.compile.columns import column
 from weft.compile.hosts import Hosts
 from weft.model.endpoint import LEARNED, Endpoint
 from weft.model.network import SegmentKey
@@ -54,6 +56,11 @@ class Sightings(Hosts[SegmentKey, Endpoint]):
         """What each node says of a MAC."""
         return {endpoint.node: endpoint for endpoint in map(self.at, self.with_mac(key, mac))}
 
+    def said_by(self, node: str) -> Iterator[Endpoint]:
+        """What a node says."""
+        number = self.names.get(node)
+        return map(self.at, np.flatnonzero(column(self.nodes) == number).tolist() if number is not None else ())
+
     def holders(self, key: SegmentKey, ip: str) -> list[tuple[str, str]]:
         """(MAC, node) of the endpoints that have an address."""
         return [(self.mac_of(row), self.node_of(row)) for row in self.with_ip(key, ip)]
@@ -83,10 +90,10 @@ class Seen(Mapping[SegmentKey, "OfSegment"]):
         return OfSegment(self._sightings, key)
 
     def __iter__(self) -> Iterator[SegmentKey]:
-        return iter(self._sightings.keys())
+        return iter(self._sightings.filled())
 
     def __len__(self) -> int:
-        return len(self._sightings.keys())
+        return len(self._sightings.filled())
 
 
 class OfSegment(Mapping[str, dict[str, Endpoint]]):
