@@ -127,6 +127,10 @@ class Learner:
             if ours.get((each.key, each.mac)) != each:
                 self._feed.see(each)
                 self._waiting[each.key, each.mac] = each
+        if self.machine.segments:
+            for each in self._feed.world.endpoints():
+                if each.node != self._node:
+                    self.machine.other(each, now)
         self.follow()
 
     def follow(self) -> None:
