@@ -44,7 +44,7 @@ Rows = npt.NDArray[np.int64]
 NO_MAC, ODD = (1 << 64) - 1, (1 << 64) - 2
 GONE = 0xFFFFFFFF
 _SLACK = 64  # rows that may have gone, or have come since rows were last grouped, whatever the size
-_NONE = np.empty(0, np.int64)
+_NONE, _ORDER = np.empty(0, np.int64), np.empty(0, np.uint32)
 
 
 def column(values: array[int]) -> npt.NDArray[Any]:
@@ -65,7 +65,7 @@ class Columns(Generic[K, T]):
         self.odd: dict[int, T] = {}
         self._live: list[int] = []  # rows by group
         self._gone = 0
-        self._order: Rows = _NONE  # the first so many rows, group by group
+        self._order: npt.NDArray[np.uint32] = _ORDER  # the first so many rows, group by group
         self._starts: Rows = np.zeros(1, np.int64)
 
     def __len__(self) -> int:
@@ -139,7 +139,7 @@ class Columns(Generic[K, T]):
         if len(self.macs) - len(self._order) > len(self.macs) // 8 + _SLACK:
             self._regroup()
         known = self._starts[number : number + 2]
-        grouped = self._order[known[0] : known[1]] if len(known) == 2 else _NONE
+        grouped = self._order[known[0] : known[1]].astype(np.int64) if len(known) == 2 else _NONE
         later = np.flatnonzero(column(self.groups)[len(self._order) :] == number) + len(self._order)
         found = np.concatenate((grouped, later))
         alive: Rows = found[column(self.nodes)[found] != GONE]
@@ -179,7 +179,7 @@ class Columns(Generic[K, T]):
 
     def _regroup(self) -> None:
         groups = column(self.groups)
-        self._order = np.argsort(groups, kind="stable")
+        self._order = np.argsort(groups, kind="stable").astype(np.uint32)
         self._starts = np.concatenate(([0], np.cumsum(np.bincount(groups, minlength=len(self._live)))))
 
     def pack(self) -> npt.NDArray[np.bool_]:
@@ -196,7 +196,7 @@ class Columns(Generic[K, T]):
             array("I", (np.cumsum(each[kept]) - each[kept]).astype(np.uint32).tobytes()) for each in (spans, lengths)
         )
         self.groups, self.nodes, self.macs = (chosen_of(each, kept) for each in (self.groups, self.nodes, self.macs))
-        self._gone, self._order, self._starts = 0, _NONE, np.zeros(1, np.int64)
+        self._gone, self._order, self._starts = 0, _ORDER, np.zeros(1, np.int64)
         return kept
 
 

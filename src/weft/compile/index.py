@@ -1,7 +1,7 @@
 """Compact indices over columns: which entries may have a key, and small numbers for texts.
 
 `Index` is a hash table with open addressing (linear probing) that holds entry numbers only, four octets each: whoever
-owns the columns compares what it finds there. It is between a third and two thirds full; what is taken out leaves a
+owns the columns compares what it finds there. It is between a half and three quarters full; what is taken out leaves a
 mark, which the next entry on that way takes. Built from arrays at once, without a step of Python for each entry.
 
 Hashes are salted by the process, as those of Python's own texts: who writes a store cannot choose what collides.
@@ -27,54 +27,55 @@ _GONE = 0xFFFFFFFF
 class Index:
     """Entries 0 to 2³² − 3 by a key of 64 bits; several may have the same."""
 
-    __slots__ = ("_mask", "_shift", "_slots", "_used")
+    __slots__ = ("_size", "_slots", "_used")
 
     def __init__(self) -> None:
         self.build(np.empty(0, np.uint64), np.empty(0, np.uint32))
 
     def build(self, keys: Words, entries: npt.NDArray[Any], room: int = 1) -> None:
         """Anew, with these entries by these keys, and room for so many more."""
-        bits = max(3, ((len(keys) + room) * 3 // 2 + 4).bit_length())
-        slots = np.zeros(1 << bits, np.uint32)
+        size = 2 * (len(keys) + room) + 6
+        slots = np.zeros(size, np.uint32)
         left = entries.astype(np.uint32) + np.uint32(1)
-        at = (keys * np.uint64(_ODD)) >> np.uint64(64 - bits)
-        mask = np.uint64((1 << bits) - 1)
+        # The upper half of a hash, as a part of the whole, becomes the same part of the slots.
+        at = ((keys * np.uint64(_ODD)) >> np.uint64(32)) * np.uint64(size) >> np.uint64(32)
         while len(left):
             free = slots[at] == 0
             slots[at[free]] = left[free]  # of several that meet in a slot one stays, and the others go on
             lost = slots[at] != left
-            at, left = (at[lost] + np.uint64(1)) & mask, left[lost]
+            at, left = (at[lost] + np.uint64(1)) % np.uint64(size), left[lost]
         self._slots = array("I", slots.tobytes())
-        self._mask, self._shift, self._used = (1 << bits) - 1, 64 - bits, len(keys)
+        self._size, self._used = size, len(keys)
 
     def holds(self, more: int) -> bool:
         """Whether there is room for so many more; else it must be built anew before they are added."""
-        return 3 * (self._used + more) <= 2 * len(self._slots)
+        return 4 * (self._used + more) <= 3 * self._size
 
     def find(self, key: int) -> list[int]:
         """Entries that may have the key, all that have it among them."""
-        slots, mask, found = self._slots, self._mask, []
-        at = (key * _ODD & WORD) >> self._shift
+        slots, found = self._slots, []
+        at = self._home(key)
         while slot := slots[at]:
             if slot != _GONE:
                 found.append(slot - 1)
-            at = at + 1 & mask
+            at = at + 1 if at + 1 < self._size else 0
         return found
 
+    def _home(self, key: int) -> int:
+        return ((key * _ODD & WORD) >> 32) * self._size >> 32
+
     def add(self, key: int, entry: int) -> None:
-        slots, mask = self._slots, self._mask
-        at = (key * _ODD & WORD) >> self._shift
+        slots, at = self._slots, self._home(key)
         while (slot := slots[at]) and slot != _GONE:
-            at = at + 1 & mask
+            at = at + 1 if at + 1 < self._size else 0
         self._used += not slot
         slots[at] = entry + 1
 
     def remove(self, key: int, entry: int) -> None:
         """Takes out an entry that is there."""
-        slots, mask = self._slots, self._mask
-        at = (key * _ODD & WORD) >> self._shift
+        slots, at = self._slots, self._home(key)
         while slots[at] != entry + 1:
-            at = at + 1 & mask
+            at = at + 1 if at + 1 < self._size else 0
         slots[at] = _GONE
 
 
