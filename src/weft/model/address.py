@@ -121,7 +121,9 @@ def canonical_ip(text: str) -> tuple[int, int] | None:
             words = value >> 64, value & _WORD
         else:
             one, two, three, four = map(int, text.split("."))
-            words = 0, _MAPPED | one << 24 | two << 16 | three << 8 | four
+            if min(one, two, three, four) < 0:
+                return None
+            words = 0, _MAPPED | (one << 24 | two << 16 | three << 8 | four) & 0xFFFFFFFF
     except ValueError:
         return None
     return words if words_to_ip(*words) == text else None
