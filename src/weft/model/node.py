@@ -15,7 +15,7 @@ class DatapathKind(StrEnum):
     USER = "user"
 
 
-RELAYING = frozenset({DatapathKind.KERNEL})  # those that the ARP relay runs on (weft.wire.relay)
+RELAYING = frozenset({DatapathKind.KERNEL, DatapathKind.OVS})  # those that the ARP relay runs on (weft.wire.relay)
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -166,7 +166,7 @@ def test_drift_is_told_of_and_mended(switches: Switches) -> None:
     assert pings(switches, "10.1.1.12")
 
 
-@pytest.mark.parametrize("wrong", [{"group": "239.1.1.1"}, {"arp": Arp.PROXY, "learning": True}])
+@pytest.mark.parametrize("wrong", [{"group": "239.1.1.1"}])
 def test_what_a_switch_cannot_be_is_refused(switches: Switches, wrong: dict[str, object]) -> None:
     plan = KINDS["suppress"].plan(switches.world, 0)
     first = switches.datapath(0)

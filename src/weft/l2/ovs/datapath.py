@@ -17,6 +17,7 @@ from weft.l2.kernel.punt import LocalDevice
 from weft.l2.ovs import facts, flows, frames, port, segment, show, tables, tunnel, underlay
 from weft.l2.ovs.events import Events
 from weft.l2.ovs.flows import Flow, Held, Ports
+from weft.l2.ovs.frames import Outlets
 from weft.l2.ovs.next_hops import NextHops
 from weft.l2.ovs.ovsdb import Bridge
 from weft.l2.ovs.punt import Punt
@@ -25,6 +26,7 @@ from weft.l2.ovs.traps import Trap, traps
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.model.node import Facts
+from weft.model.port import AttachKind
 from weft.plan.node import Observed
 from weft.plan.operations import DropPort, DropRows, DropSegment, Operation, PutPort, PutRows, PutSegment
 from weft.plan.port import LocalPort
@@ -45,6 +47,7 @@ class OvsDatapath:
     default is the system's own, a lab has one for each host.
     """
 
+    relays = True  # it can punt what tunnels bring (weft.agent.layers)
     takes_udp_port = True  # what arrives on a segment's UDP port never reaches a vxlan device beside it
 
     def __init__(
@@ -63,6 +66,7 @@ class OvsDatapath:
         self._unresolved = False  # whether next hops have to be asked for
         self._next_hops = NextHops(self._switch)
         self._rundir = rundir
+        self._outlets: Outlets | None = None  # None after what may have changed them
         self._ours: tuple[dict[int, SegmentKey], int] = ({}, 0)  # as Events.learn takes it
 
     @cached_property
@@ -93,7 +97,8 @@ class OvsDatapath:
         tags = {key: tag for key, (_, tag) in recorded.items()}
         ports, port_flaws = port.read(self._switch, snapshot, tags)
         found = tunnel.read(self._switch, snapshot.bridges.get(TUNNELS))
-        numbers = Ports(segment.patch(snapshot.bridges) or 0, tunnel.numbers(found))
+        self._outlets = Outlets.of(self._switch, snapshot.bridges)
+        numbers = Ports(segment.patch(snapshot.bridges) or 0, self._outlets.tunnels)
         rows = flows.read(snapshot.flows, numbers, self._switch.cluster)
         self._ports = ports
         self._held = {
@@ -139,10 +144,13 @@ class OvsDatapath:
         numbers: dict[tuple[str, int], LocalDevice] = {}
         for each in self._ports.values():
             name = port.device(self._switch, each)
-            devices[name] = LocalDevice(name, each.segment, each.name)
+            relayed = each.segment in self._held and self._held[each.segment].segment.relayed
+            device = LocalDevice(name, each.segment, each.name, relayed)
+            if each.attach.kind is not AttachKind.HOST:  # what comes in by its device is what it is sent
+                devices[name] = device
             row = bridge.ports.get(name) if bridge else None
-            if row is not None and row.tag is not None:
-                numbers |= {(str(interface.ofport), row.tag): devices[name] for interface in row.interfaces}
+            if row is not None and row.tag is not None and not relayed:
+                numbers |= {(str(interface.ofport), row.tag): device for interface in row.interfaces}
         return devices, numbers
 
     def _local(self, key: SegmentKey) -> frozenset[str]:
@@ -153,6 +161,7 @@ class OvsDatapath:
     def apply(self, operations: Sequence[Operation]) -> Applied:
         if not self._seen:
             self.observe()
+        self._outlets = None
         done: list[Operation] = []
         failed: Failed = []
         unwritten: list[Operation] = []  # done, but for their flows
@@ -345,7 +354,9 @@ class OvsDatapath:
     def inject(self, segment: SegmentKey, frame: bytes, to: ToPorts | ToTunnels) -> None:
         if segment not in self._held:
             self.observe()
-        frames.inject(self._switch, self._held.get(segment), frame, to)
+        if self._outlets is None:
+            self._outlets = Outlets.of(self._switch, self._switch.db.bridges())
+        frames.inject(self._switch, self._held.get(segment), self._outlets, frame, to)
 
     def counters(self) -> Counters:
         return frames.counters(self._switch, self._held, self._ports)

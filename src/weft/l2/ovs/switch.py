@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from weft.l2.kernel.host import Host
 from weft.l2.ovs import family
+from weft.l2.ovs.connection import Sender
 from weft.l2.ovs.flows import Flow
 from weft.l2.ovs.ofctl import Ofctl
 from weft.l2.ovs.ovsdb import Bridge, Ovsdb
@@ -35,6 +36,7 @@ class Switch:
         self.host = Host(cluster, namespace, ports)
         self.rundir = rundir
         self._database: Ovsdb | None = None
+        self._senders: dict[str, Sender] = {}
 
     @property
     def db(self) -> Ovsdb:
@@ -77,9 +79,15 @@ class Switch:
         finally:
             rpc.close()
 
+    def sender(self, bridge: str) -> Sender:
+        """For frames of our own into a bridge."""
+        return self._senders.setdefault(bridge, Sender(self.rundir / f"{bridge}.mgmt"))
+
     def close(self) -> None:
         self.reconnect()
         self.host.close()
+        for each in self._senders.values():
+            each.close()
         if opened := self.__dict__.pop("ingress", None):
             opened.close()
 
