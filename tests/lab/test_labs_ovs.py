@@ -22,9 +22,11 @@ NAMES = (
     "03-routed-underlay",
     "03b-narrow-underlay",
     "04b-centralized-control-plane",
+    "06-proxy-data-plane",
     "06b-proxy-control-plane",
     "07b-distributed-asymmetric",
     "07c-symmetric",
+    "08-border-data-plane",
     "08d-two-borders",
 )
 LABS = [REPOSITORY / "labs" / f"{name}.yaml" for name in NAMES]
@@ -47,12 +49,18 @@ def test_a_lab_holds_on_ovs_and_tshark_agrees(path: Path, tmp_path: Path) -> Non
         assert_tshark_agrees(capture)
 
 
-def test_an_l3_vni_spans_three_datapaths() -> None:
-    """Symmetric IRB between a switch's segment, a vxlan device of the kernel and the user VTEP."""
-    path = REPOSITORY / "labs" / "07c-symmetric.yaml"
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [("07-distributed-data-plane", ("kernel", "ovs", "ovs")), ("07c-symmetric", ("ovs", "kernel", "user"))],
+    ids=["relay", "l3-vni"],
+)
+def test_a_lab_spans_several_datapaths(name: str, kinds: tuple[str, ...]) -> None:
+    """The ARP relay between kernel and switches, a port moving from one to the other; symmetric IRB between a switch's
+    segment, a vxlan device of the kernel and the user VTEP."""
+    path = REPOSITORY / "labs" / f"{name}.yaml"
     text = path.read_text()
-    for number, kind in enumerate(("ovs", "kernel", "user"), 1):
+    for number, kind in enumerate(kinds, 1):
         text = text.replace(f"{{vtep: 192.168.33.{number}}}", f"{{vtep: 192.168.33.{number}, datapath: {kind}}}")
     assert text.count("datapath:") == 3
-    tested = lab.test(parse({str(path): text}), name="o-07c-mixed")
+    tested = lab.test(parse({str(path): text}), name=f"o-{name[:3]}-mixed")
     assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []
