@@ -42,25 +42,25 @@ def on_ovs(path: Path) -> Document:
 
 
 @pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
-def test_a_lab_holds_on_ovs_and_tshark_agrees(path: Path, tmp_path: Path) -> None:
-    tested = lab.test(on_ovs(path), name=f"o-{path.stem}"[:40], pcap=tmp_path)
+def test_a_lab_holds_on_ovs_and_tshark_agrees(path: Path, name: str, tmp_path: Path) -> None:
+    tested = lab.test(on_ovs(path), name=name, pcap=tmp_path / "captures")
     assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []
-    for capture in sorted(tmp_path.rglob("*.pcapng")):
+    for capture in sorted((tmp_path / "captures").rglob("*.pcapng")):
         assert_tshark_agrees(capture)
 
 
 @pytest.mark.parametrize(
-    ("name", "kinds"),
+    ("stem", "kinds"),
     [("07-distributed-data-plane", ("kernel", "ovs", "ovs")), ("07c-symmetric", ("ovs", "kernel", "user"))],
     ids=["relay", "l3-vni"],
 )
-def test_a_lab_spans_several_datapaths(name: str, kinds: tuple[str, ...]) -> None:
+def test_a_lab_spans_several_datapaths(stem: str, kinds: tuple[str, ...], name: str) -> None:
     """The ARP relay between kernel and switches, a port moving from one to the other; symmetric IRB between a switch's
     segment, a vxlan device of the kernel and the user VTEP."""
-    path = REPOSITORY / "labs" / f"{name}.yaml"
+    path = REPOSITORY / "labs" / f"{stem}.yaml"
     text = path.read_text()
     for number, kind in enumerate(kinds, 1):
         text = text.replace(f"{{vtep: 192.168.33.{number}}}", f"{{vtep: 192.168.33.{number}, datapath: {kind}}}")
     assert text.count("datapath:") == 3
-    tested = lab.test(parse({str(path): text}), name=f"o-{name[:3]}-mixed")
+    tested = lab.test(parse({str(path): text}), name=name)
     assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []

@@ -13,21 +13,19 @@ from itertools import groupby
 from pathlib import Path
 
 from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, ToPorts, ToTunnels
-from weft.l2.kernel.punt import LocalDevice
 from weft.l2.ovs import facts, flows, frames, port, segment, show, tables, tunnel, underlay
 from weft.l2.ovs.events import Events
 from weft.l2.ovs.flows import Flow, Held, Ports, TunnelPort
 from weft.l2.ovs.frames import Outlets
 from weft.l2.ovs.next_hops import NextHops
 from weft.l2.ovs.ovsdb import Bridge
-from weft.l2.ovs.punt import Punt
+from weft.l2.ovs.punt import Punt, local_devices
 from weft.l2.ovs.switch import INTEGRATION, RUNDIR, TUNNELS, UNDERLAY, Snapshot, Switch
 from weft.l2.ovs.told_routes import Told
 from weft.l2.ovs.traps import Trap, traps
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.model.node import Facts
-from weft.model.port import AttachKind
 from weft.plan.node import Observed
 from weft.plan.operations import DropPort, DropRows, DropSegment, Operation, PutPort, PutRows, PutSegment
 from weft.plan.port import LocalPort
@@ -111,7 +109,8 @@ class OvsDatapath:
         self._ours = self._devices(snapshot)
         if "_events" in self.__dict__:
             self._events.learn(*self._ours)
-        self._punt.learn(*self._local_devices(snapshot))
+        relayed = {key for key, held in self._held.items() if held.segment.relayed}
+        self._punt.learn(*local_devices(self._switch, snapshot, ports.values(), relayed))
         self._seen = True
         self._told = snapshot.told
         needed = self._needed()
@@ -141,22 +140,6 @@ class OvsDatapath:
         found = {snapshot.links[name].index: key for name, key in by_name.items() if name in snapshot.links}
         underlay = snapshot.links.get(UNDERLAY)
         return found, underlay.index if underlay else 0
-
-    def _local_devices(self, snapshot: Snapshot) -> tuple[dict[str, LocalDevice], dict[tuple[str, int], LocalDevice]]:
-        """Local ports by the names of their devices, and by OpenFlow port and tag."""
-        bridge = snapshot.bridges.get(INTEGRATION)
-        devices: dict[str, LocalDevice] = {}
-        numbers: dict[tuple[str, int], LocalDevice] = {}
-        for each in self._ports.values():
-            name = port.device(self._switch, each)
-            relayed = each.segment in self._held and self._held[each.segment].segment.relayed
-            device = LocalDevice(name, each.segment, each.name, relayed)
-            if each.attach.kind is not AttachKind.HOST:  # what comes in by its device is what it is sent
-                devices[name] = device
-            row = bridge.ports.get(name) if bridge else None
-            if row is not None and row.tag is not None and not relayed:
-                numbers |= {(str(interface.ofport), row.tag): device for interface in row.interfaces}
-        return devices, numbers
 
     def _local(self, key: SegmentKey) -> frozenset[str]:
         return frozenset(each.mac for each in self._ports.values() if each.segment == key and each.mac)

@@ -11,24 +11,45 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from weft.l2.datapath import Heard, Punted
 from weft.l2.kernel.punt import LocalDevice
 from weft.l2.kernel.punt_filter import ARP_AND_ND
-from weft.l2.ovs.switch import INTEGRATION, Switch
+from weft.l2.ovs.port import device as device_of
+from weft.l2.ovs.switch import INTEGRATION, Snapshot, Switch
 from weft.l2.ovs.timer import Timer
 from weft.l2.ovs.tunnel_punt import TunnelPunt
 from weft.model.errors import WeftError
 from weft.model.network import SegmentKey
+from weft.model.port import AttachKind
 from weft.netlink.filter import attach
 from weft.netlink.namespace import socket_in
+from weft.plan.port import LocalPort
 
 _ETH_P_ALL = 0x0003
 _SOL_PACKET, _STATISTICS, _IGNORE_OUTGOING = 263, 6, 23
 _LONGEST = 256  # octets of a frame that are kept: ND with its options
 _ONCE = 512  # frames that one call hands over
 _PAUSE = 0.5  # seconds between two readings of br-int's table
+
+
+def local_devices(
+    switch: Switch, snapshot: Snapshot, ports: Iterable[LocalPort], relayed: Collection[SegmentKey]
+) -> tuple[dict[str, LocalDevice], dict[tuple[str, int], LocalDevice]]:
+    """Ports by the names of their devices, whose frames are heard, and by OpenFlow port and tag, whose MACs are."""
+    bridge = snapshot.bridges.get(INTEGRATION)
+    devices: dict[str, LocalDevice] = {}
+    numbers: dict[tuple[str, int], LocalDevice] = {}
+    for each in ports:
+        name = device_of(switch, each)
+        found = LocalDevice(name, each.segment, each.name, each.segment in relayed)
+        if each.attach.kind is not AttachKind.HOST:  # what comes in by its device is what it is sent
+            devices[name] = found
+        row = bridge.ports.get(name) if bridge else None
+        if row is not None and row.tag is not None and not found.relay:
+            numbers |= {(str(interface.ofport), row.tag): found for interface in row.interfaces}
+    return devices, numbers
 
 
 class Punt:
