@@ -47,35 +47,36 @@ class Ingress:
     def take(self, underlay: Underlay, arrival: Arrival, now: float, base: int = 0) -> None:
         """One datagram or train, which stands in the buffer from `base`."""
         if arrival.vtep == underlay.vtep:
-            self.tally.drops["our own"] += 1
+            self.tally.drops["our own"] += -(-arrival.octets // max(1, arrival.size)) or 1
             return
         for at, size, train, run in incoming(self._octets[base:], arrival.octets, arrival.size):
             if train is None or run is None:
                 self._single(underlay, arrival, base + at, size, now)
                 continue
-            state = self._segment(underlay, arrival.vtep, base + at, size)
+            count = run.end - run.first
+            state = self._segment(underlay, arrival.vtep, base + at, size, count)
             if state is not None:
                 made = merged(train, run, self._frame)
-                self._deliver(state, arrival, self._frame[:made], run.end - run.first, now)
+                self._deliver(state, arrival, self._frame[:made], count, now)
 
-    def _segment(self, underlay: Underlay, vtep: str, at: int, size: int) -> SegmentState | None:
-        """The segment of the datagram at this place; None, counted, where it is not to be believed."""
+    def _segment(self, underlay: Underlay, vtep: str, at: int, size: int, count: int) -> SegmentState | None:
+        """The segment of the datagram at this place; None, counted `count` times, where it is not to be believed."""
         drops, data = self.tally.drops, self._buffer
         if size < VXLAN.ip or not data[at] & _VALID_VNI:
-            drops["not VXLAN"] += 1
+            drops["not VXLAN"] += count
             return None
         vni = data[at + 4] << 16 | data[at + 5] << 8 | data[at + 6]
         state = self.world.segments.get(SegmentKey(underlay.port, vni))
         if state is None or state.underlay is not underlay:
-            drops["unknown VNI"] += 1
+            drops["unknown VNI"] += count
             return None
         if vtep not in state.members and not state.open:
-            drops["not a member"] += 1
+            drops["not a member"] += count
             return None
         return state
 
     def _single(self, underlay: Underlay, arrival: Arrival, at: int, size: int, now: float) -> None:
-        state = self._segment(underlay, arrival.vtep, at, size)
+        state = self._segment(underlay, arrival.vtep, at, size, 1)
         if state is None:
             return
         frame = self._buffer[at + VXLAN.front : at + size]
