@@ -64,7 +64,8 @@ log = structlog.get_logger("weft.agent")
 class Agent:
     """One node's agent. `now` is the monotonic clock, `wall` the one for reports; both in seconds.
 
-    `told` is called with the status after each reconcile. `apply_seconds`: how long the last apply took. `contact`:
+    `told` is called with the status after each reconcile, `settled` when it is in sync for the first time with what was
+    loaded from the store. `apply_seconds`: how long the last apply took. `contact`:
     whether the store answers.
     """
 
@@ -79,6 +80,7 @@ class Agent:
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         told: Callable[[Status], None] = lambda status: None,
+        settled: Callable[[], None] = lambda: None,
         probes: Probes | None = None,
     ) -> None:
         self.store, self.node, self.datapath = store, node, datapath
@@ -91,7 +93,8 @@ class Agent:
         self.now = now
         self._failing: dict[str, str] = {}  # operations that failed the last time, with the reason
         self.contact = Contact(node, now, self._troubled)
-        self._resync, self._now, self._told = resync, now, told
+        self._resync, self._now, self._told, self._settled_in = resync, now, told, settled
+        self._news = True  # loaded, and not in sync with it yet
         self._alive = Alive(store, self.keys, node, self._answered, self._trouble)
         self.roles = Roles(self.feed, node, datapath, probes, now)
         self.seen = Observed()  # when last looked at, or as left by operations that all went well
@@ -164,6 +167,9 @@ class Agent:
             rest = min(max(self._resync, _SHARE * (self._now() - self._busy)), _LONGEST * self._resync)
             self._reporter.say(self._facts, self.status)
             self._told(self.status)
+            if self._news and self.status.in_sync:
+                self._news = False
+                self._settled_in()
             self._failures = 0 if ok else self._failures + 1
             pause = rest if ok else min(_BACKOFF[0] * 2 ** min(self._failures - 1, 9), _BACKOFF[1])
             if (due := self.drift.due()) is not None:
@@ -176,6 +182,7 @@ class Agent:
     # What wakes it
 
     def _loaded(self) -> None:
+        self._news = True
         self.learner.loaded()
         self._reporter.anew()
         self._answered()

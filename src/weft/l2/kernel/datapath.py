@@ -18,6 +18,7 @@ from weft.l2.kernel.echo import expected
 from weft.l2.kernel.events import HERE, Events, Ours, Place
 from weft.l2.kernel.host import Host, Snapshot
 from weft.l2.kernel.punt import LocalDevice, Punt
+from weft.l2.kernel.standing import Standing, standing
 from weft.l2.names import DeviceKind, bridge, key_of, vxlan
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
@@ -53,11 +54,13 @@ class KernelDatapath:
         self._underlay = 0  # index of the device that holds the VTEP address
         self._local: dict[int, LocalDevice] = {}  # devices of ports by index, the same way
         self._waiting: list[Event] = []  # events that were read while applying
+        self._standing: dict[SegmentKey, Standing] = {}  # as last observed
 
     @cached_property
     def _events(self) -> Events:
         made = Events(self._host.cluster, self._host.namespace, self._host.bulk.port, self._host.table)
         made.learn(self._ours)
+        made.steady = False  # nobody has listened since that was observed
         made.underlay = self._underlay
         return made
 
@@ -83,6 +86,7 @@ class KernelDatapath:
         static, learned = tables.read(self._host, segments, indexes, rows)
         self._ours = _ours(self._host, segments, ports.values(), {link.name: link for link in snapshot.links})
         self._local = _local(self._host, segments, ports.values(), indexes)
+        self._standing = standing(self._host, segments, snapshot.links)
         if "_events" in self.__dict__:
             self._events.learn(self._ours)
         if "_punt" in self.__dict__:
@@ -95,9 +99,11 @@ class KernelDatapath:
         if "_events" not in self.__dict__:  # nobody listens
             return self._apply(operations)
         self._waiting += self._events.read()
+        self._host.standing = self._standing if self._events.steady else {}
         try:
             return self._apply(operations)
         finally:  # the kernel has told of each operation by the time it has answered
+            self._host.standing = {}
             self._waiting += self._events.read(expected(operations))
 
     def _apply(self, operations: Sequence[Operation]) -> Applied:
@@ -138,6 +144,8 @@ class KernelDatapath:
                 done.append(operation)
 
     def _do(self, operation: Operation) -> None:
+        if not isinstance(operation, PutRows | DropRows):
+            self._host.standing = {}
         match operation:
             case PutSegment(wanted, _, rebuild):
                 segment.put(self._host, wanted, rebuild)
