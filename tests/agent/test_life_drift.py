@@ -8,10 +8,12 @@ import random
 import socket
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from tests.agent.life_world import BLUE, KEYS, PATIENCE, Host, declared, running
+from tests.fleet import network, port
 from tests.l2.l2_world import Underlay, ip
 from tests.l2.test_kernel_drift import TAMPERING as BY_NAME
 from weft.agent.fight import FREE
@@ -109,6 +111,32 @@ def test_what_others_write_while_we_write_is_seen(underlay: Underlay) -> None:
             assert not host.left()
 
     asyncio.run(main())
+
+
+def test_a_row_that_others_touch_costs_a_look_at_its_segment(underlay: Underlay) -> None:
+    async def test() -> None:
+        intent = declared(underlay)
+        more = [port("c", "red", "h1", 30), port("d", "red", "h2", 31)]
+        networks = intent.networks | {"red": network("red", 6000)}
+        whole = replace(intent, networks=networks, ports=intent.ports | {each.name: each for each in more})
+        underlay.namespace("c")
+        async with running(underlay, whole) as host:
+            looked = await host.quiet()
+            for command in (
+                f"bridge fdb del {B1} dev wx5000 self master",
+                "bridge fdb add 02:00:00:00:00:99 dev wx5000 dst 192.168.33.99 self master static",
+                "ip neigh del 10.1.1.11 dev wb5000",
+            ):
+                await mended(host, inside=False, command=command)
+            assert await host.quiet() == looked
+            drift = host.agent.status.drift
+            ip(underlay.hosts[0], *f"bridge fdb del {B1} dev wx5000 self master".split())
+            ip(underlay.hosts[0], *["ip", "link", "set", "wx6000", "down"])  # told of in the same go
+            await host.until(lambda: host.agent.status.drift == drift + 2 and host.agent.status.in_sync)
+            await host.until(lambda: not host.left())
+            assert await host.quiet() > looked
+
+    asyncio.run(test())
 
 
 def test_lost_notifications_are_made_good(underlay: Underlay) -> None:

@@ -35,15 +35,17 @@ from weft.agent.feed import Feed
 from weft.agent.follow import Follower
 from weft.agent.hold import Held, as_it_is, held, hold, left_as
 from weft.agent.learner import Learner
+from weft.agent.partial import differences, look, rows_touched
 from weft.agent.probes import Probes
 from weft.agent.relays import Relays
-from weft.agent.report import Reporter, misplaced
+from weft.agent.report import Reporter, objections
 from weft.agent.roles import Roles
 from weft.agent.status import Status
 from weft.agent.touch import count, rows_of, rows_only, tables_of
 from weft.compile.node import recompile
 from weft.l2.datapath import Applied, Datapath
 from weft.model.errors import WeftError
+from weft.model.network import SegmentKey
 from weft.model.node import Facts
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
@@ -99,6 +101,7 @@ class Agent:
         self.roles = Roles(self.feed, node, datapath, probes, now)
         self.seen = Observed()  # when last looked at, or as left by operations that all went well
         self._observed: Observed | None = None  # None: must be observed before anything is applied
+        self._stale: set[SegmentKey] = set()  # whose rows others have touched since
         self._settling: asyncio.TimerHandle | None = None
         self._busy: float | None = None  # since when it works, None while it rests
         self._facts: Facts | None = None  # None: must be learned anew
@@ -218,8 +221,10 @@ class Agent:
     def touched(self) -> bool:
         """Takes the datapath's notifications; True, and the datapath will be observed, where there were any."""
         events = self.datapath.events()
-        if events:
+        if (rows := rows_touched(events)) is None:
             self._observed = None
+        else:
+            self._stale |= rows
         if any(event.segment is None for event in events):
             self._facts = None  # it can be the underlay that changed
         return bool(events)
@@ -234,7 +239,7 @@ class Agent:
         if not self.feed.loaded:
             return True
         try:
-            return self._touch() if self._quick() else self._converge()
+            return self._touch() if self._quick() and not self._stale else self._converge()
         except WeftError as error:
             self._observed = None
             self.status = msgspec.structs.replace(self.status, in_sync=False, errors=(str(error),))
@@ -242,19 +247,23 @@ class Agent:
             return error.retry
 
     def _converge(self) -> bool:
+        same = self._quick()
         self._learn_facts()
         kept = self._held()
         dirty = self.feed.taken()
         self.feed.dirty(dirty & kept.networks.keys())  # compiled once they are whole again
         self.plan = recompile(self.plan, self.feed.world, dirty, kept.networks.keys(), kept.routers.keys())
-        observed = self._observed or self.datapath.observe()
+        stale, self._stale = self._stale, set()
+        observed, part = look(self.datapath, stale, self._observed)
+        fresh = observed is not self._observed
+        part = part if same and not dirty else None
         if dirty:
             self.relays.declared(self.plan, self.feed.world)
             self.relays.adopt(observed)
         self.plan = self.relays.into(self.plan)
         wanted = hold(self.plan, observed, kept) if self.feed.applied else as_it_is(self.node, observed)
-        operations = self.drift.allowed(diff(wanted, observed))
-        changed = self.drift.found(observed) if operations and not self._observed else {}
+        operations = self.drift.allowed(differences(wanted, observed, part))
+        changed = self.drift.found(observed, part) if operations and fresh else {}
         applied = self._apply(operations)
         repaired = self._repaired(changed, applied)
         failed = [operation for operation, _ in applied.failed]
@@ -371,11 +380,7 @@ class Agent:
     def _report(self, wanted: NodePlan, kept: Held, left: list[str], done: int, drift: int) -> None:
         fights = self.drift.fights()
         waiting = self.drift.due() is not None
-        errors = kept.told()
-        if not self.feed.applied and (wanted.segments or wanted.ports):
-            errors.append("nothing was ever applied to this store, so what this host has stays as it is; `weft apply`")
-        else:
-            errors += misplaced(self.feed.world.nodes.get(self.node), self.node, self._facts)
+        errors = kept.told() + objections(self.feed, self.node, self._facts, wanted)
         self.status = msgspec.structs.replace(
             self.status,
             datapath=self._facts.datapath if self._facts else "?",

@@ -12,7 +12,18 @@ from functools import cached_property
 from itertools import groupby
 
 from weft.agent.l3_segments import L3Segments
-from weft.l2.datapath import Applied, Counters, Datapath, Event, Heard, Punted, Sought, ToPorts, ToTunnels
+from weft.l2.datapath import (
+    Applied,
+    Counters,
+    Datapath,
+    Event,
+    Heard,
+    Punted,
+    RowsObserved,
+    Sought,
+    ToPorts,
+    ToTunnels,
+)
 from weft.l2.open import open_datapath
 from weft.l3.routing import KernelRouting, is_ours
 from weft.model.errors import Kind, WeftError
@@ -52,6 +63,10 @@ class Layers:
             return self._seat.fold(two, three)
         flaws = two.flaws | dict(three.flaws.items())
         return Observed(two.segments, two.tables, two.ports, flaws, two.learned, three.routers, three.tables)
+
+    def observe_rows(self, segments: Collection[SegmentKey], before: Observed) -> Observed | None:
+        """None also where the datapath cannot look at a part."""
+        return self._l2.observe_rows(segments, before) if isinstance(self._l2, RowsObserved) else None
 
     def apply(self, operations: Sequence[Operation]) -> Applied:
         done: list[Operation] = []

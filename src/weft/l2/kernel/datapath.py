@@ -7,6 +7,7 @@ devices meanwhile shows as a difference.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 
@@ -83,7 +84,7 @@ class KernelDatapath:
         ports, port_flaws = port_state.read(self._host, snapshot)
         indexes = {link.name: link.index for link in snapshot.links}
         rows = self._host.bulk.dump_fdb()
-        static, learned = tables.read(self._host, segments, indexes, rows)
+        static, learned = tables.read(self._host, segments, indexes, rows, self._host.bulk.dump_neighbors())
         self._ours = _ours(self._host, segments, ports.values(), {link.name: link for link in snapshot.links})
         self._local = _local(self._host, segments, ports.values(), indexes)
         self._standing = standing(self._host, segments, snapshot.links)
@@ -94,6 +95,26 @@ class KernelDatapath:
         flaws: dict[SegmentKey | str | RouterDevice, tuple[str, ...]] = dict(segment_flaws.items())
         flaws |= dict(port_flaws.items())
         return Observed(segments, static, ports, flaws, learned)
+
+    def observe_rows(self, segments: Collection[SegmentKey], before: Observed) -> Observed | None:
+        """None where one of them is not as it was last observed, or has routes."""
+        if "_events" not in self.__dict__ or not self._events.steady or not before.segments.keys() >= set(segments):
+            return None
+        static, learned = dict(before.tables), dict(before.learned)
+        for key in segments:
+            there = self._standing.get(key)
+            if there is None or before.segments[key].routed:
+                return None
+            indexes = {vxlan(key): there.tunnel, bridge(key): there.speaker}
+            fdb, neighbors = self._host.bulk.dump_fdb(there.tunnel), self._host.bulk.dump_neighbors(there.speaker)
+            learned.pop(key, None)
+            for all_, own in zip(
+                (static, learned),
+                tables.read(self._host, {key: before.segments[key]}, indexes, fdb, neighbors),
+                strict=True,
+            ):
+                all_ |= own
+        return replace(before, tables=static, learned=learned)
 
     def apply(self, operations: Sequence[Operation]) -> Applied:
         if "_events" not in self.__dict__:  # nobody listens

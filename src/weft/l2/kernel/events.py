@@ -134,7 +134,8 @@ class Events:
         key = self._ours.devices.get((where, index)) or (self._new.get(index) if where == HERE else None)
         if kind in (n.RTM_NEWNEIGH, n.RTM_DELNEIGH):
             mine = key is not None and where == HERE and self._foreign_row(kind, cause, index, body, echo)
-            return Event(_WHAT[kind], key) if mine else None
+            rows = body[0] != n.AF_BRIDGE or index in self._ours.tunnels  # one on a port can be the end of another
+            return Event(_WHAT[kind], key, rows) if mine else None
         if key is None and where == HERE and kind == RTM_NEWLINK:
             key = self._recognise(decode(body))
         elif key is not None and kind in (RTM_NEWLINK, RTM_DELLINK):

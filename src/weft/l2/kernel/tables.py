@@ -149,11 +149,11 @@ def _raise(operation: PutRows | DropRows, refused: list[Refusal]) -> None:
 
 
 def read(
-    host: Host, segments: dict[SegmentKey, Segment], indexes: dict[str, int], found: Rows
+    host: Host, segments: dict[SegmentKey, Segment], indexes: dict[str, int], found: Rows, resolved: Rows
 ) -> tuple[dict[SegmentKey, Tables], dict[SegmentKey, Tables]]:
-    """(static, learned) tables of our segments; `indexes`: link name → index; `found`: all FDB rows of the host."""
-    rows = _by_index(found)
-    neighbors = _by_index(host.bulk.dump_neighbors())
+    """(static, learned) tables of our segments; `indexes`: link name → index; `found`: their FDB rows,
+    `resolved`: their neighbors, others' among them or not."""
+    rows, neighbors = _by_index(found), _by_index(resolved)
     routes = host.bulk.dump_routes().tables if any(segment.routed for segment in segments.values()) else {}
     nothing = np.empty(0, n.ROW)
     static: dict[SegmentKey, Tables] = {}
