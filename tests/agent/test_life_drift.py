@@ -7,6 +7,7 @@ import contextlib
 import random
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -171,9 +172,31 @@ def test_what_nobody_told_of_is_found_by_the_resync(underlay: Underlay) -> None:
             await host.quiet()
             host.datapath._events.read = lambda echo=frozenset(): []  # type: ignore[method-assign]
             tamper(underlay, False, "ip link del wx5000")
-            host.agent._resync = 0.2
+            host.agent.pace.resync = 0.2
             host.agent._wake.set()
             await host.until(lambda: host.agent.status.drift > 0 and not host.left())
+
+    asyncio.run(main())
+
+
+def test_an_agent_that_always_has_something_to_do_looks_too(underlay: Underlay) -> None:
+    async def main() -> None:
+        intent = declared(underlay)
+        async with running(underlay, intent) as host:
+            await host.quiet()
+            host.datapath._events.read = lambda echo=frozenset(): []  # type: ignore[method-assign]
+            tamper(underlay, False, "ip link set wx5000 mtu 1300")
+            host.agent.pace.resync = 1.0
+            number, deadline = 0, time.monotonic() + PATIENCE
+            while not host.agent.status.drift:
+                assert time.monotonic() < deadline
+                number += 1
+                more = port("more", "blue", "h2", 20 + number % 2)
+                await update(
+                    host.store, KEYS, lambda _, more=more: replace(intent, ports=intent.ports | {"more": more})
+                )
+                await asyncio.sleep(0.02)
+            await host.until(lambda: not host.left())
 
     asyncio.run(main())
 

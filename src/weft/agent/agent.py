@@ -35,6 +35,7 @@ from weft.agent.feed import Feed
 from weft.agent.follow import Follower
 from weft.agent.hold import Held, as_it_is, held, hold, left_as
 from weft.agent.learner import Learner
+from weft.agent.pace import RESYNC, Pace
 from weft.agent.partial import differences, look, rows_touched
 from weft.agent.probes import Probes
 from weft.agent.relays import Relays
@@ -53,9 +54,6 @@ from weft.plan.operations import Operation
 from weft.store.records import Keys
 from weft.store.store import Store
 
-RESYNC = 60.0  # seconds between full observations when nothing happens
-_SHARE, _LONGEST = 400, 5  # rests so many times as long as the last reconcile took, at most so many RESYNCs
-_BACKOFF = (0.2, 10.0)  # seconds: first and longest pause before something is tried again
 _SETTLE = (0.05, 0.5)  # seconds that notifications gather before the datapath is observed; in a fight
 _STUCK = 60.0  # seconds of work without coming to rest after which the agent counts as stuck
 _TOLD = 10  # objects that a log line names
@@ -95,7 +93,8 @@ class Agent:
         self.now = now
         self._failing: dict[str, str] = {}  # operations that failed the last time, with the reason
         self.contact = Contact(node, now, self._troubled)
-        self._resync, self._now, self._told, self._settled_in = resync, now, told, settled
+        self.pace = Pace(resync)
+        self._now, self._told, self._settled_in = now, told, settled
         self._news = True  # loaded, and not in sync with it yet
         self._alive = Alive(store, self.keys, node, self._answered, self._trouble)
         self.roles = Roles(self.feed, node, datapath, probes, now)
@@ -109,7 +108,6 @@ class Agent:
         self._judged: tuple[int, Facts | None] = (-1, None)
         self._kept = Held()
         self._wake = asyncio.Event()
-        self._failures = 0
         self._in_step = False  # the datapath held `_wanted` when we last left it
         self._wanted = self.plan
         self._reporter = Reporter(store, self.keys, node, now, wall, self._trouble)
@@ -146,7 +144,7 @@ class Agent:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self, tasks: list[asyncio.Task[None]]) -> None:
-        pause = self._resync
+        pause = self.pace.resync
         while True:
             self._busy = None
             with contextlib.suppress(TimeoutError):
@@ -156,25 +154,27 @@ class Agent:
             for task in tasks:
                 if task.done():
                     task.result()  # a defect in a background task must not go unseen
-            if not self._wake.is_set():  # the timer: look at everything again
+            if not self._wake.is_set() or self.pace.left() <= 0:  # time to look at everything again
                 self._observed = None
                 self._facts = None
             self._wake.clear()
             if not self.feed.loaded or self.feed.applying:
+                pause = self.pace.resync
                 continue
             if (pause := self.roles.wait()) > 0:
                 continue
+            looks = self._observed is None
             ok = self.reconcile()
             if ok:
                 self.roles.reached(self.plan)
-            rest = min(max(self._resync, _SHARE * (self._now() - self._busy)), _LONGEST * self._resync)
+            if looks:
+                self.pace.looked(self._now() - self._busy)
             self._reporter.say(self._facts, self.status)
             self._told(self.status)
             if self._news and self.status.in_sync:
                 self._news = False
                 self._settled_in()
-            self._failures = 0 if ok else self._failures + 1
-            pause = rest if ok else min(_BACKOFF[0] * 2 ** min(self._failures - 1, 9), _BACKOFF[1])
+            pause = self.pace.pause(ok)
             if (due := self.drift.due()) is not None:
                 pause = min(pause, max(due, _SETTLE[0]))
 
