@@ -186,7 +186,7 @@ def test_an_agent_that_always_has_something_to_do_looks_too(underlay: Underlay) 
             await host.quiet()
             host.datapath._events.read = lambda echo=frozenset(): []  # type: ignore[method-assign]
             tamper(underlay, False, "ip link set wx5000 mtu 1300")
-            host.agent.pace.resync = 1.0
+            host.agent.pace.resync = 0.2
             number, deadline = 0, time.monotonic() + PATIENCE
             while not host.agent.status.drift:
                 assert time.monotonic() < deadline
