@@ -138,6 +138,7 @@ def test_nobody_watches_any_more() -> None:
         await put(store, "a")
         await soon(told.pop())
         gc.collect()
+        await asyncio.sleep(0)
         assert store._fanout._sources == []
         await store.close()
 

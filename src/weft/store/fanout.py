@@ -79,12 +79,11 @@ class Fanout:
         if not mine:
             self._asking.add(watch)
 
-    def leave(self, watch: SharedWatch) -> None:
-        """Nobody wants it any more."""
-        self._watches.discard(watch)
-        self._asking.discard(watch)
-        for source in self._sources:
-            source.serves.discard(watch)
+    def left(self) -> None:
+        """Nobody wants one of the watches any more; the collector may find that in the middle of anything."""
+        asyncio.get_running_loop().call_soon(self._prune)
+
+    def _prune(self) -> None:
         self._retire([source for source in self._sources if not source.serves])
 
     def _open(self) -> None:
@@ -161,7 +160,7 @@ class SharedWatch(AsyncIterator[Changes]):
 
     def __del__(self) -> None:
         with suppress(RuntimeError):  # its loop may be gone
-            self._fanout.leave(self)
+            self._fanout.left()
 
     def take(self, changes: Changes) -> None:
         """What it wants of these, unless another source has told them."""
