@@ -77,8 +77,8 @@ class Layers:
         """What a datapath that punts no frames of tunnels cannot carry, and the rest."""
         if getattr(self._l2, "relays", False):
             return [], run
-        what = "the ARP relay (arp: proxy with learning: data-plane) needs the kernel datapath"
-        remedy = "use `datapath: kernel` on this node, or learning: control-plane"
+        what = "the ARP relay (arp: proxy with learning: data-plane) does not run on this datapath"
+        remedy = "use `datapath: kernel` or `user` on this node, or learning: control-plane"
         refused: list[tuple[Operation, WeftError]] = [
             (each, WeftError(Kind.UNSUPPORTED, what, where=f"network {each.segment.network}", remedy=remedy))
             for each in run

@@ -98,6 +98,8 @@ class Ingress:
         way = state.switch.from_tunnel(arrival.vtep, frame, now)
         if way.drop:
             tally.drops[way.drop] += count
+        if way.punt and not self.world.ears.arrived(key, arrival.vtep, frame):
+            tally.drops["punt"] += count
         for name in way.ports:
             port = self.world.ports.get(name)
             if port is None:

@@ -18,6 +18,8 @@ from weft.model.router import Router
 from weft.model.subnet import span
 from weft.model.validate.problem import Path, Problem, name_problem
 
+_RELAYING = frozenset({DatapathKind.KERNEL, DatapathKind.USER})  # datapaths that punt frames of tunnels
+
 _REASONS = {
     (Learning.DATA_PLANE, Arp.SUPPRESS): (
         "arp suppress does not go with learning data-plane: the VTEP knows no addresses to answer from",
@@ -192,14 +194,14 @@ def _families(network: Network, members: Mapping[str, None], intent: Intent) -> 
 
 
 def _relay(network: Network, members: Mapping[str, None], intent: Intent) -> list[Problem]:
-    """The relay wants frames of tunnels punted, which one datapath can."""
+    """The relay wants frames of tunnels punted, which not every datapath can."""
     others = [intent.nodes[name] for name in members if name in intent.nodes] if network.relayed else []
-    other = next((node for node in others if node.datapath is not DatapathKind.KERNEL), None)
+    other = next((node for node in others if node.datapath not in _RELAYING), None)
     if other is None:
         return []
     what = f"network '{network.name}': the ARP relay does not run on datapath {other.datapath} of node '{other.name}'"
     path: Path = ("networks", network.name, "arp")
-    return [Problem(path, what, "use learning: control-plane, or datapath: kernel on all its nodes")]
+    return [Problem(path, what, "use learning: control-plane, or datapath: kernel or user on all its nodes")]
 
 
 def routers_in(intent: Intent) -> dict[str, list[Router]]:
