@@ -74,6 +74,16 @@ def _end_name(port: LocalPort) -> str:
     return names.bridge(port.segment) if port.attach.kind is AttachKind.HOST else port.attach.interface
 
 
+def mend(cluster: str, state: PortState) -> None:
+    """States everything of the end point's device anew, which stays. Raises WeftError, OSError."""
+    port, inside = state.port, _inside(state)
+    channel = Channel(namespace=inside)
+    try:
+        _end(channel, port, _end_name(port), None if state.veth else _alias(cluster, port))
+    finally:
+        channel.close()
+
+
 def flaws(state: PortState) -> list[str]:
     """What is wrong with a port's device beyond the plan's attributes."""
     port, inside = state.port, _inside(state)
