@@ -58,8 +58,11 @@ class Ears:
 
     def gone(self, key: SegmentKey, macs: Iterable[tuple[bytes, str]]) -> None:
         """These (MAC, port) were too long silent, or their port has gone."""
-        if key in self.watched:
-            self._put(Note(key, mac.hex(":"), port, gone=True) for mac, port in macs)
+        if key not in self.watched:
+            return
+        for mac, port in macs:
+            self._told.pop((key, mac), None)  # its next frame is a first one
+            self._put((Note(key, mac.hex(":"), port, gone=True),))
 
     def present(self, key: SegmentKey, macs: Iterable[tuple[bytes, str]]) -> None:
         """These (MAC, port) are remembered."""
