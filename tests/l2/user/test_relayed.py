@@ -10,7 +10,6 @@ import pytest
 
 from tests.l2.user.frames import BROADCAST, HOSTS, A, B, C, arp, udp
 from weft.l2.user import control
-from weft.l2.user.ears import Ears
 from weft.l2.user.inject import Injector
 from weft.l2.user.switch import Switch, Way
 from weft.l2.user.underlay import Underlay
@@ -70,44 +69,6 @@ def test_what_routers_send_where_nobody_is_known_any_more_follows_the_flood_list
     assert switch.from_port("a", udp(b""), 0) == Way(ports=("r/blue",))
     switch.from_tunnel(PEERS[1], udp(b"", src=B, dst=C), 0)
     assert switch.from_port("r/blue", udp(b"", src=C), 1) == Way(vteps=PEERS[1:])
-
-
-# What waits for the agent
-
-
-def heard(ears: Ears, turn: int) -> control.Overheard:
-    said = ears.take(turn, 0)
-    assert said is not None
-    return said
-
-
-def test_the_relay_hears_arp_and_where_it_came_from() -> None:
-    ears, switch = Ears(), relayed()
-    assert not ears.arrived(KEY, PEERS[0], memoryview(QUESTION)), "nobody watches"
-    turn = ears.watch(frozenset((KEY,)))
-    for port in ("a", "r/blue"):
-        ears.hear(KEY, port, memoryview(QUESTION), switch, 0)
-        ears.hear(KEY, port, memoryview(udp(b"")), switch, 0)
-    assert ears.arrived(KEY, PEERS[0], memoryview(QUESTION))
-    said = heard(ears, turn)
-    assert [(each.port, each.vtep) for each in said.frames] == [("a", None), ("r/blue", None), (None, PEERS[0])]
-    assert {each.frame for each in said.frames} == {QUESTION}
-    assert said.notes == ()
-
-
-def test_one_that_floods_takes_no_room_from_the_others() -> None:
-    ears, switch = Ears(), relayed()
-    turn = ears.watch(frozenset((KEY,)))
-    for _ in range(5000):
-        ears.hear(KEY, "a", memoryview(QUESTION), switch, 0)
-    ears.hear(KEY, "b", memoryview(QUESTION), switch, 0)
-    ears.arrived(KEY, PEERS[0], memoryview(QUESTION))
-    waited = [each.port or each.vtep for each in heard(ears, turn).frames]
-    assert waited[-2:] == ["b", PEERS[0]]
-    assert len(waited) + ears.dropped == 5002
-    for number in range(5000):
-        ears.arrived(KEY, f"10.0.{number >> 8}.{number & 255}", memoryview(QUESTION))
-    assert len(heard(ears, turn).frames) <= 1024, "and all together are bounded too"
 
 
 # What the agent sends

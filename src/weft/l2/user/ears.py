@@ -81,6 +81,7 @@ class Ears:
     def _put(self, notes: Iterable[Note] = (), frames: Iterable[Spoken] = ()) -> None:
         with self._ready:
             for note in notes:
+                self._notes.pop(note, None)  # the last of what was said of a MAC comes last
                 if len(self._notes) < _NOTES:
                     self._notes[note] = None
                 else:
