@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from weft.l2.datapath import Event
 from weft.l2.user.datapath import UserDatapath
 from weft.model.network import Arp
 from weft.model.port import Attach, AttachKind
-from weft.netlink import namespace
+from weft.netlink import namespace, sysctl
 from weft.netlink.channel import Channel
 from weft.netlink.links import Change, Links, Peer
 from weft.netlink.namespace import socket_in
@@ -33,6 +34,7 @@ from weft.wire.packet import dissect
 pytestmark = pytest.mark.system
 
 A4, B4 = (ips[0].split("/")[0] for ips in IPS)
+B6 = IPS[1][1].split("/")[0]
 LEARNING = Overlay(learning=True, arp=Arp.FLOOD)
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -158,6 +160,17 @@ def test_what_changes_inside_a_port_s_namespace_is_told_at_once(underlay: Underl
         assert after is not None
         assert after.index == before.index, "the device stays, and what others made of it"
         assert reaches(underlay, B4)
+
+
+def test_a_namespace_without_ipv6_by_default_gets_what_is_declared(underlay: Underlay) -> None:
+    """As routers' namespaces are; on both datapaths."""
+    with stage(underlay, Overlay()) as paths:
+        for host, path in enumerate(paths):
+            inside, plan = f"{underlay.prefix}{'ab'[host]}", Overlay().plan(underlay, host)
+            sysctl.write("ipv6/conf/default/disable_ipv6", 1, inside)
+            bring(path, replace(plan, ports={}))  # type: ignore[arg-type]
+            bring(path, plan)  # type: ignore[arg-type]
+        assert reaches(underlay, B6)
 
 
 def test_an_address_of_the_host_is_told(underlay: Underlay) -> None:
