@@ -291,6 +291,7 @@ class Daemon:
 
     async def _hold_again(self) -> None:
         try:
+            await self._registry.hang_up()
             self._inbox.put_nowait(await self._hold())
         except WeftError as error:
             self._inbox.put_nowait(_Failed(error))
@@ -344,8 +345,7 @@ class Daemon:
             return
         self._log("this host is reached otherwise now", device=found.name, public=str(found.public or found.public6))
         self._external = found
-        self._marks.hold = True  # peers are to know
-        self._marks.start = True
+        self._marks.hold = self._marks.start = True  # peers are to know
 
     # -- the rest of a node ---------------------------------------------------------------------------------------
 

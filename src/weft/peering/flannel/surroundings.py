@@ -15,7 +15,7 @@ class Surroundings:
 
     def __init__(self, options: Options, config: NetworkConfig) -> None:
         self._options, self._config = options, config
-        self._nat = Masquerade(options.namespace) if options.masquerade else None
+        self._nat = Masquerade(options.namespace, options.fully_random) if options.masquerade else None
 
     def close(self) -> None:
         if self._nat:

@@ -111,6 +111,12 @@ class Client:
             )
         return self._sessions[purpose]
 
+    async def hang_up(self) -> None:
+        """Drops the connections for calls, none of which may be under way: made from an address that the host has no
+        longer, they are dead, and each would be waited for."""
+        if session := self._sessions.pop("calls", None):
+            await session.close()
+
     async def close(self) -> None:
         self._closed = True
         for session in self._sessions.values():

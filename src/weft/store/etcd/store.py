@@ -190,6 +190,10 @@ class EtcdStore:
                 ) from None
             raise self._refused(refusal) from None
 
+    async def hang_up(self) -> None:
+        """The next call makes a new connection; none may be under way."""
+        await self._client.hang_up()
+
     async def close(self) -> None:
         self._bell.close()
         for watch in list(self._watches):
