@@ -153,7 +153,7 @@ class EtcdStore:
             if isinstance(meaning, Refusal):
                 raise self._refused(meaning)
             assert isinstance(meaning, EndpointError)
-            raise self._client.unreachable({self.endpoint: meaning.reason})
+            raise self._client.unreachable({self.endpoint: meaning})
         if answer.result.TTL <= 0:
             raise LeaseLost(lease)
 
