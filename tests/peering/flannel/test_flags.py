@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from weft.cli import agent, flannel
 from weft.cli.main import run
 from weft.peering.flannel.options import Options
@@ -33,6 +35,15 @@ def test_a_wrong_command_line_is_refused_at_once(
 ) -> None:
     assert run(["flannel", *words]) == 2
     assert line.lower() in capsys.readouterr().err.lower()
+
+
+def test_the_packages_settings_are_variables_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    given = (REPOSITORY / "packaging/debian/weft-flannel.default").read_text()
+    assert run(["flannel", "--help"]) == 0
+    known = capsys.readouterr().out
+    names = re.findall(r"^#(FLANNELD_\w+)=", given, re.MULTILINE)
+    assert len(names) > 10
+    assert [name for name in names if name not in known] == []
 
 
 @pytest.fixture
