@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
+# Tests run in this many processes: what most of them do is wait.
+WORKERS ?= 3
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
+
 .PHONY: help setup demo test test-fast soak lint bench docs deb clean system-packages
 
 help:  ## list the targets
@@ -27,10 +31,10 @@ demo: setup  ## three hosts, two tenants with the same addresses, real packets; 
 	@$(BIN)/weft demo
 
 test: setup system-packages  ## everything; as root on Debian it installs what it needs, elsewhere it says what it cannot run
-	@$(BIN)/python -m pytest tests
+	@$(PYTEST) tests
 
 test-fast: setup  ## what needs no system package and no root; under 30 s
-	@$(BIN)/python -m pytest tests -m 'not system'
+	@$(PYTEST) tests -m 'not system'
 
 soak: setup system-packages  ## ten minutes of mixed load on the user-space VTEP; `make test` has one of them
 	@WEFT_SOAK=600 $(BIN)/python -m pytest -s tests/l2/user/test_user_soak.py

@@ -1,13 +1,16 @@
-"""What every test shares: the rule on skips, and where the reference captures stand."""
+"""What every test shares: the rule on skips, how tests are spread over processes, names for labs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
+
+from weft.lab import lab, state
 
 # Property tests have no deadline: a busy machine is no bug.
 settings.register_profile("weft", deadline=None)
@@ -26,4 +29,28 @@ def pytest_runtest_makereport(
     return report
 
 
+WHOLE = ("tests/agent/test_life_etcd.py", "tests/packaging/test_deb.py", "tests/store/test_etcd_access.py")
+
+
+class Scheduling(LoadScopeScheduling):
+    """Tests go to whichever process is free; those of files whose tests share a fixture go to one, in order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in WHOLE else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)
+
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A name for a lab, unlike any other process's; its record stands below the test's directory, gone afterwards."""
+    monkeypatch.setenv("WEFT_LABS", str(tmp_path / "labs"))
+    yield f"t{os.getpid()}"
+    for place in state.every():
+        lab.down(place.name)

@@ -1,14 +1,6 @@
-"""Labs for tests: each with a name of its own and a private place for its record, gone afterwards whatever happened."""
+"""Hosts on a routed underlay."""
 
 from __future__ import annotations
-
-import os
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from weft.lab import lab, state
 
 ROUTED = """
 nodes:
@@ -31,12 +23,3 @@ ROUTED6 = (
     .replace("192.168.34.0/24", "2001:db8:34::/64")
     .replace("192.168.50.0/24", "2001:db8:50::/64")
 )
-
-
-@pytest.fixture
-def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A lab's name; labs are recorded below the test's own directory."""
-    monkeypatch.setenv("WEFT_LABS", str(tmp_path / "labs"))
-    yield f"t{os.getpid()}"
-    for place in state.every():
-        lab.down(place.name)

@@ -34,18 +34,18 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
-def test_a_lab_holds_and_tshark_agrees(path: Path, tmp_path: Path) -> None:
-    tested = lab.test(document(path), name=f"t-{path.stem}"[:40], pcap=tmp_path)
+def test_a_lab_holds_and_tshark_agrees(path: Path, name: str, tmp_path: Path) -> None:
+    tested = lab.test(document(path), name=name, pcap=tmp_path / "captures")
     assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []
-    captures = sorted(tmp_path.rglob("*.pcapng"))
+    captures = sorted((tmp_path / "captures").rglob("*.pcapng"))
     assert captures
     for capture in captures:
         assert_tshark_agrees(capture)
 
 
 @pytest.mark.parametrize(("path", "mutation"), cases())
-def test_a_mutation_is_noticed(path: Path, mutation: str) -> None:
-    tested = lab.test(document(path), name=f"m-{path.stem}"[:40], mutation=mutation)
+def test_a_mutation_is_noticed(path: Path, mutation: str, name: str) -> None:
+    tested = lab.test(document(path), name=name, mutation=mutation)
     assert tested.good, f"no step of {path.name} noticed {mutation}"
 
 

@@ -47,19 +47,19 @@ def _unmoved(text: str) -> str:
 
 
 @pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
-def test_a_lab_holds_on_ovs_and_tshark_agrees(path: Path, tmp_path: Path) -> None:
-    tested = lab.test(on_ovs(path), name=f"o-{path.stem}"[:40], pcap=tmp_path)
+def test_a_lab_holds_on_ovs_and_tshark_agrees(path: Path, name: str, tmp_path: Path) -> None:
+    tested = lab.test(on_ovs(path), name=name, pcap=tmp_path / "captures")
     assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []
-    for capture in sorted(tmp_path.rglob("*.pcapng")):
+    for capture in sorted((tmp_path / "captures").rglob("*.pcapng")):
         assert_tshark_agrees(capture)
 
 
-def test_an_l3_vni_spans_three_datapaths() -> None:
+def test_an_l3_vni_spans_three_datapaths(name: str) -> None:
     """Symmetric IRB between a switch's segment, a vxlan device of the kernel and the user VTEP."""
     path = REPOSITORY / "labs" / "07c-symmetric.yaml"
     text = _unmoved(path.read_text())
     for number, kind in enumerate(("ovs", "kernel", "user"), 1):
         text = text.replace(f"{{vtep: 192.168.33.{number}}}", f"{{vtep: 192.168.33.{number}, datapath: {kind}}}")
     assert text.count("datapath:") == 3
-    tested = lab.test(parse({str(path): text}), name="o-07c-mixed")
+    tested = lab.test(parse({str(path): text}), name=name)
     assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []

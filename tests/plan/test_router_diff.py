@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
+
 from tests.fleet import network, nodes, port
 from weft.compile.node import compile_node
 from weft.compile.world import World
@@ -57,8 +59,8 @@ def test_asymmetric_irb_from_nothing() -> None:
         "+ neighbors 20: 20.1.1.12 → 02:00:00:00:00:0c",
         "+ neighbors r/wi10: 10.1.1.11 → 02:00:00:00:00:0b",
         "+ neighbors r/wi20: 20.1.1.12 → 02:00:00:00:00:0c",
-        "+ r: route 10.1.1.0/24 via dev wi10",
-        "+ r: route 20.1.1.0/24 via dev wi20",
+        "+ r: route 10.1.1.0/24 dev wi10",
+        "+ r: route 20.1.1.0/24 dev wi20",
     ]
 
 
@@ -75,8 +77,8 @@ def test_symmetric_irb_needs_nothing_of_a_network_without_ports_here() -> None:
         "+ neighbors r/wx5000: 192.168.33.12 → 0a:52:34:0d:ed:41",
         "+ neighbors r/wx5000: fd57:6566:7400::c0a8:210c → 0a:52:34:0d:ed:41",
         "+ routes r/wx5000: 20.1.1.12 → 192.168.33.12",
-        "+ r: route 10.1.1.0/24 via dev wi10",
-        "+ r: route 20.1.1.0/24 via nothing",
+        "+ r: route 10.1.1.0/24 dev wi10",
+        "+ r: route 20.1.1.0/24 unreachable",
     ]
 
 
@@ -111,14 +113,25 @@ def test_routes_and_rules_change_together() -> None:
         "+ r: route 0.0.0.0/0 via 10.1.1.2 dev wi10 table 1000",
         "+ r: rule 1000: to 10.1.1.0/24 table 254",
         "+ r: rule 1000: to 20.1.1.0/24 table 254",
-        "+ r: rule 1001: from 10.1.1.0/24 protocol 6 port 443 table 1000",
+        "+ r: rule 1001: from 10.1.1.0/24 protocol tcp port 443 table 1000",
         "- r: route 50.1.1.0/24 via 10.1.1.2 dev wi10",
     ]
 
 
-def replace_router(router: Router, **more: object) -> Router:
-    import msgspec
+def test_changes_are_told_in_words() -> None:
+    side = External(node="h1", interface="eth9", address="50.1.1.254/24")
+    placed = replace_router(ASYMMETRIC, placement=("h1",), external=(side,))
+    static = (("10.1.1.8", "50.1.1.8"), ("10.1.1.9", "50.1.1.9"))
+    changed = replace_router(placed, external=(msgspec.structs.replace(side, nat="masquerade", static=static),))
+    assert lines(plan(changed), held(plan(placed))) == [
+        "~ router r: outside: addresses 50.1.1.254/24 → 50.1.1.254/24 50.1.1.8/32 50.1.1.9/32, masquerade no → yes, "
+        "nat none → 50.1.1.8 for 10.1.1.8, 50.1.1.9 for 10.1.1.9"
+    ]
+    without = replace_router(placed, external=())
+    assert lines(plan(placed), held(plan(without))) == ["~ router r: outside none → eth9 50.1.1.254/24"]
 
+
+def replace_router(router: Router, **more: object) -> Router:
     return msgspec.structs.replace(router, **more)
 
 

@@ -18,9 +18,9 @@ from weft.model.network import Network
 from weft.model.router import Policy
 from weft.model.router import Router as Intended
 from weft.model.subnet import number, span
-from weft.plan.router import MAIN, POLICY_TABLE, Hop, L3Segment, Outside, Route, Rule, irb_device
+from weft.plan.router import MAIN, POLICY_TABLE, PROTOCOLS, Hop, L3Segment, Outside, Route, Rule, irb_device
 
-_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
+_NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 _POLICIES = 1000  # the first policy's rules have this priority or the next
 
 
@@ -73,7 +73,7 @@ def _own_networks(networks: list[Network], priority: int) -> list[Rule]:
 
 
 def _rules(policy: Policy, priority: int, table: int, family: int) -> list[Rule]:
-    protocol = _PROTOCOLS.get(policy.protocol or "", 0)
+    protocol = _NUMBERS.get(policy.protocol or "", 0)
     return [
         Rule(priority, table, family, policy.source or "", policy.to or "", protocol, port)
         for port in policy.ports or (0,)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from weft.model.network import SegmentKey
 from weft.plan.port import LocalPort
-from weft.plan.router import Irb, Router, RouterDevice
+from weft.plan.router import HOST_NAMESPACE, Irb, Router, RouterDevice
 from weft.plan.segment import Segment
 from weft.plan.tables import Rows, Table, text
 
@@ -108,9 +108,10 @@ class PutRouter:
         r = self.router
         if self.why:
             return f"~ router {r.name}: {', '.join(self.why)}"
-        more = f" l3 vni {r.l3.key} router mac {r.l3.mac}" if r.l3 else ""
-        more += f" outside {r.outside.interface} {' '.join(r.outside.addresses)}" if r.outside else ""
-        return f"+ router {r.name}: namespace {r.namespace}{more}"
+        where = "in the host's own namespace" if r.namespace == HOST_NAMESPACE else f"namespace {r.namespace}"
+        more = f" l3 {r.l3}" if r.l3 else ""
+        more += f" outside {r.outside}" if r.outside else ""
+        return f"+ router {r.name}: {where}{more}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from weft.model.address import UDP_PORT_VXLAN
 from weft.model.network import SegmentKey
 
 MAIN = 254  # the kernel's main routing table
+PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}  # IANA's numbers, as the file says them
 POLICY_TABLE = 1000  # the table of the first policy; the next one's is one higher
 
 
@@ -64,6 +65,9 @@ class L3Segment:
     mac: str
     mtu: int
 
+    def __str__(self) -> str:
+        return f"vni {self.key} router mac {self.mac}"
+
 
 @dataclass(frozen=True, slots=True)
 class Outside:
@@ -74,6 +78,9 @@ class Outside:
     masquerade: bool = False
     nat: tuple[tuple[str, str], ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.interface} {' '.join(self.addresses)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Hop:
@@ -83,7 +90,7 @@ class Hop:
     device: str = ""
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.via, self.device and f"dev {self.device}") if part)
+        return " ".join(part for part in (self.via and f"via {self.via}", self.device and f"dev {self.device}") if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,7 @@ class Route:
 
     def __str__(self) -> str:
         table = "" if self.table == MAIN else f" table {self.table}"
-        return f"{self.to} via {', '.join(str(hop) for hop in self.hops) or 'nothing'}{table}"
+        return f"{self.to} {', '.join(map(str, self.hops)) or 'unreachable'}{table}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,8 @@ class Rule:
     port: int = 0
 
     def __str__(self) -> str:
-        told = [("from", self.source), ("to", self.to), ("protocol", self.protocol), ("port", self.port)]
+        protocol = PROTOCOLS.get(self.protocol, self.protocol)
+        told = [("from", self.source), ("to", self.to), ("protocol", protocol), ("port", self.port)]
         return f"{self.priority}: {' '.join(f'{name} {value}' for name, value in told if value)} table {self.table}"
 
 

@@ -37,19 +37,19 @@ def document(path: Path, mixed: bool) -> Document:
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["user", "mixed"])
 @pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
-def test_a_lab_holds(path: Path, mixed: bool, tmp_path: Path) -> None:
-    holds(document(path, mixed), f"u-{path.stem}"[:40], tmp_path)
+def test_a_lab_holds(path: Path, mixed: bool, name: str, tmp_path: Path) -> None:
+    holds(document(path, mixed), name, tmp_path / "captures")
 
 
 @pytest.mark.parametrize("path", ROUTED, ids=lambda path: path.stem)
-def test_a_lab_with_routers_holds(path: Path, tmp_path: Path) -> None:
-    holds(document(path, mixed=path.stem == "07b-distributed-asymmetric"), f"u-{path.stem}"[:40], tmp_path)
+def test_a_lab_with_routers_holds(path: Path, name: str, tmp_path: Path) -> None:
+    holds(document(path, mixed=path.stem == "07b-distributed-asymmetric"), name, tmp_path / "captures")
 
 
-def holds(document: Document, name: str, tmp_path: Path) -> None:
-    tested = lab.test(document, name=name, pcap=tmp_path)
+def holds(document: Document, name: str, place: Path) -> None:
+    tested = lab.test(document, name=name, pcap=place)
     assert [f"line {v.line}: {v.what}: {v.detail}" for v in tested.verdicts if not v.ok] == []
-    captures = sorted(tmp_path.rglob("*.pcapng"))
+    captures = sorted(place.rglob("*.pcapng"))
     assert captures
     for capture in captures:
         assert_tshark_agrees(capture)
