@@ -126,7 +126,7 @@ def flannel(tree: Path, netns: str) -> None:
         given = dict(line[len("Environment=") :].split("=", 1) for line in unit("weft-flannel") if "=FLANNELD_" in line)
         given |= {"FLANNELD_ETCD_ENDPOINTS": f"http://{member.endpoint}", "FLANNELD_IFACE": "eth1"}
         subnets = set()
-        for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        for number in (signal.SIGKILL, signal.SIGTERM):
             daemon = started(tree, netns, "weft-flannel", **given)
             subnets.add((tree / "run/flannel/subnet.env").read_text())
             ended(daemon, number)

@@ -109,8 +109,8 @@ class Daemon:
             self._previous, self._etcd_lease = (remembered.subnet, remembered.subnet6), remembered.etcd_lease
             held = await self._patiently("etcd", self._hold)
             await self._start(held)
-            for name in self._around.not_forwarding():
-                self._log("this host forwards nothing for its containers", warning=True, remedy=f"sysctl -w {name}=1")
+            for what, remedy in self._around.obstacles():
+                self._log(what, warning=True, remedy=remedy)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(
                     follow(self._registry, held.listing.revision + 1, self._inbox.put_nowait, self._watched)
