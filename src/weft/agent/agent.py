@@ -124,13 +124,7 @@ class Agent:
         fd = self.datapath.events_fd()
         if fd is not None:
             loop.add_reader(fd, self._readable)
-        work = (
-            self.follower.run(),
-            self._alive.run(),
-            self.learner.run(),
-            self.relays.run(),
-            self._reporter.run(),
-        )
+        work = (self.follower.run(), self._alive.run(), self.learner.run(), self.relays.run(), self._reporter.run())
         tasks = [asyncio.create_task(each) for each in work]
         self.roles.follow(self._wake.set)
         try:

@@ -65,18 +65,20 @@ class Ours:
 
 
 class Events:
-    """`writer`: the port id of the socket that writes our rows; `table`: the name of our nftables table.
+    """`writer`: the port id of the socket that writes our rows; `table`: the name of our nftables table. Neither where
+    we have none.
 
     `steady`: none of our links has changed since `learn`, nor the ports of our bridges, whoever did it.
     """
 
-    def __init__(self, cluster: str, namespace: Namespace, writer: int, table: str) -> None:
+    def __init__(self, cluster: str, namespace: Namespace, writer: int = 0, table: str = "") -> None:
         self._cluster, self._writer, self._table = cluster, writer, table
         self._route = Channel(namespace=namespace, groups=_GROUPS, buffer=_BUFFER)
         self._route.hear_everywhere()
         self._channels = [self._route]
-        with contextlib.suppress(OSError):  # a kernel without nftables
-            self._channels.append(Channel(NETLINK_NETFILTER, namespace, (NFNLGRP_NFTABLES,), _BUFFER))
+        if table:
+            with contextlib.suppress(OSError):  # a kernel without nftables
+                self._channels.append(Channel(NETLINK_NETFILTER, namespace, (NFNLGRP_NFTABLES,), _BUFFER))
         self._either = select.epoll()
         for channel in self._channels:
             channel.socket.setblocking(False)
