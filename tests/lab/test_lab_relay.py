@@ -1,4 +1,4 @@
-"""The ARP relay on the kernel: agents killed under traffic, addresses that nobody has, and a scan of a /16."""
+"""The ARP relay: agents killed under traffic, on Open vSwitch too, addresses that nobody has, and a scan of a /16."""
 
 from __future__ import annotations
 
@@ -78,8 +78,10 @@ def kill(place: LabState) -> None:
         path.unlink()
 
 
-def test_agents_killed_and_restarted_during_relayed_traffic_lose_nothing(name: str) -> None:
-    place = lab.up(document("07-distributed-data-plane"), name)
+@pytest.mark.parametrize("datapath", ["kernel", "ovs"])
+def test_agents_killed_and_restarted_during_relayed_traffic_lose_nothing(name: str, datapath: str) -> None:
+    changes = [(f".33.{number}}}", f".33.{number}, datapath: {datapath}}}") for number in (1, 2, 3)]
+    place = lab.up(document("07-distributed-data-plane", *changes), name)
     names = lab.names_of(name)
     nodes = [host.name for host in names.topology.hosts]
     known(names, "vm1", "vm5")

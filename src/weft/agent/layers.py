@@ -17,7 +17,7 @@ from weft.l2.open import open_datapath
 from weft.l3.routing import KernelRouting, is_ours
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
-from weft.model.node import DatapathKind, Facts
+from weft.model.node import RELAYING, DatapathKind, Facts
 from weft.netlink.namespace import OWN, Rename
 from weft.plan.node import Observed
 from weft.plan.operations import Operation, PutPort, PutSegment
@@ -77,8 +77,8 @@ class Layers:
         """What a datapath that punts no frames of tunnels cannot carry, and the rest."""
         if getattr(self._l2, "relays", False):
             return [], run
-        what = "the ARP relay (arp: proxy with learning: data-plane) needs the kernel datapath"
-        remedy = "use `datapath: kernel` on this node, or learning: control-plane"
+        what = "the ARP relay (arp: proxy with learning: data-plane) does not run on this datapath"
+        remedy = f"use `datapath: {' or '.join(sorted(RELAYING))}` on this node, or learning: control-plane"
         refused: list[tuple[Operation, WeftError]] = [
             (each, WeftError(Kind.UNSUPPORTED, what, where=f"network {each.segment.network}", remedy=remedy))
             for each in run
