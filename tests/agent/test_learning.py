@@ -342,8 +342,7 @@ def test_a_port_that_goes_takes_its_hosts_along() -> None:
     fleet = Fleet()
     fleet.see("h1")
     fleet.settle()
-    del fleet.nodes["h1"].feed.world.ports["blue"]["t1"]
-    fleet.nodes["h1"].feed.world.redeclared("blue")
+    fleet.nodes["h1"].feed.world.put_port("blue", "t1", None)
     fleet.nodes["h1"].machine.declared(fleet.now)
     fleet.settle()
     assert fleet.stored == {}

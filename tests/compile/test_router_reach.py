@@ -78,7 +78,7 @@ def test_recompiling_what_changed_gives_the_whole_plan() -> None:
         before = plans(world)
         name = sorted(intent.ports)[seed % len(intent.ports)]
         gone = intent.ports[name]
-        del world.ports[gone.network][name]
+        world.put_port(gone.network, name, None)
         for node in world.nodes:
             assert recompile(before[node], world, [gone.network]) == compile_node(world, node), f"seed {seed}"
 

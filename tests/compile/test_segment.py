@@ -135,7 +135,8 @@ def test_recompiling_the_changed_network_alone_gives_the_whole_plan() -> None:
     networks = [network("blue", 5000), network("green", 6000)]
     world = World.of(intent(networks, PORTS))
     before = compile_node(world, "h1")
-    world.ports["green"] = {"g": port("g", "green", "h1", 9), "k": port("k", "green", "h2", 8)}
+    for new in (port("g", "green", "h1", 9), port("k", "green", "h2", 8)):
+        world.put_port("green", new.name, new)
     assert recompile(before, world, ["green"]) == compile_node(world, "h1")
     del world.networks["blue"]
     assert recompile(before, world, ["blue", "green"]) == compile_node(world, "h1")

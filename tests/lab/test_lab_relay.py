@@ -11,7 +11,6 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.l2.user.stage import on_user
 from weft.lab import agents, capture, fleet, inside, lab, process
 from weft.lab.fleet import wait
 from weft.lab.names import Names
@@ -30,9 +29,8 @@ pytestmark = pytest.mark.system
 VM1 = "02:00:00:00:00:11"
 
 
-def document(file: str, *changes: tuple[str, str], user: bool = False) -> Document:
+def document(file: str, *changes: tuple[str, str]) -> Document:
     text = (REPOSITORY / "labs" / f"{file}.yaml").read_text()
-    text = on_user(text) if user else text
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -80,9 +78,10 @@ def kill(place: LabState) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("user", [False, True], ids=["kernel", "user"])
-def test_agents_killed_and_restarted_during_relayed_traffic_lose_nothing(name: str, user: bool) -> None:
-    place = lab.up(document("07-distributed-data-plane", user=user), name)
+@pytest.mark.parametrize("datapath", ["kernel", "ovs", "user"])
+def test_agents_killed_and_restarted_during_relayed_traffic_lose_nothing(name: str, datapath: str) -> None:
+    changes = [(f".33.{number}}}", f".33.{number}, datapath: {datapath}}}") for number in (1, 2, 3)]
+    place = lab.up(document("07-distributed-data-plane", *changes), name)
     names = lab.names_of(name)
     nodes = [host.name for host in names.topology.hosts]
     known(names, "vm1", "vm5")

@@ -35,10 +35,10 @@ def fits(world: World, own: str, before: Port | None, port: Port | None) -> bool
         return False
     if any((ip in declared.ips and ip not in old_ips) or ip in declared.gateways for ip in port.ips):
         return False
-    if before is None and any(port.name in ports for ports in world.ports.values()):
+    if before is None and world.declarations.networks_with(port.name):
         return False
     same_place = before is not None and place_of(before) == place_of(port)
-    return same_place or not (world.taken(place_of(port)) or _outside(world, port))
+    return same_place or not (world.declarations.taken(place_of(port)) or _outside(world, port))
 
 
 def _plain(port: Port) -> bool:
@@ -73,8 +73,9 @@ def rows_alone(world: World, own: str, before: Port | None, port: Port | None) -
     if before is not None and nodes[before.node] < 2 and (port is None or port.node != before.node):
         return False
     # What was seen here is the learner's to judge again.
-    seen, holders = world.seen.get(network.key, {}), world.holders.get(network.key, {})
+    seen = world.sightings
     return not any(
-        own in seen.get(each.mac, ()) or any(node == own for ip in each.ips for _, node in holders.get(ip, ()))
+        own in seen.of(network.key, each.mac)
+        or any(node == own for ip in each.ips for _, node in seen.holders(network.key, ip))
         for each in both
     )

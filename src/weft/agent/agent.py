@@ -257,6 +257,8 @@ class Agent:
             self._observed = self.datapath.observe()
             failed += self.drift.allowed(diff(wanted, self._observed))
             left += [f"did not come true: {operation}".splitlines()[0] for operation in failed]
+            if not failed:
+                self._observed = left_as(wanted, self._observed)  # the same rows, once in memory
         elif applied.ok:
             self._observed = left_as(wanted, observed)
             if operations and self.touched():  # while we wrote rows, somebody else did too

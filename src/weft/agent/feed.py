@@ -34,7 +34,7 @@ class Feed:
 
     `own`: a node whose endpoints are this process's to say. Once loaded, what the store tells of them is kept in
     `echoes` (by segment and MAC; None: deleted) and changes nothing: who writes a record needs no news of it. What
-    others say of theirs is listed in `arrived` as well.
+    others say of theirs from then on is listed in `arrived` as well.
     """
 
     def __init__(self, keys: Keys, own: str | None = None) -> None:
@@ -46,6 +46,7 @@ class Feed:
         self.version = 0  # counts changes to judge: equal versions mean that the same objects are sound
         self.sound = -1  # the version at which whoever judges has found no problem at all
         self.loaded = False
+        self._loading = False
         self.applied = False
         self.applying = False
         self.broken: dict[str, WeftError] = {}
@@ -67,12 +68,15 @@ class Feed:
         self.world = World(dead=self.world.dead)
         self._news()
         self.broken, self.echoes, self._ahead = {}, {}, {}
+        self.arrived, self._moved = [], {}  # all is dirty
         self.loaded = self.applied = self.applying = False
+        self._loading = True
         for item in snapshot.items:
             self._take(item.key, item.value)
         self.revision = self.intended = snapshot.revision
         self.loaded = True
         self._dirty |= known | set(self.world.networks)
+        self._loading = False
 
     def take(self, changes: Changes, fetched: Snapshot | None = None, prefixes: Iterable[str] = ()) -> None:
         """Takes changes; and with them what was read of further `prefixes`, of which nothing was known before."""
@@ -102,8 +106,7 @@ class Feed:
         for name in networks:
             self.world.drop_ports(name)
         for key in segments:
-            del self.world.seen[key]
-            self.world.holders.pop(key, None)
+            self.world.sightings.drop(key)
             self._moved.pop(key, None)
         self.broken = {key: error for key, error in self.broken.items() if key not in gone}
         self._ahead = {prefix: until for prefix, until in self._ahead.items() if prefix not in gone}
@@ -173,7 +176,7 @@ class Feed:
             _set(self.world.nodes, name, thing, Node)
 
     def _take_port(self, network: str, name: str, port: Port | None) -> None:
-        before = self.world.ports.get(network, {}).get(name)
+        before = self.world.declarations.get(network, name)
         if before and port and before.node != port.node:
             self.departed.add(before.node)
         # A sound world that stays so needs no judging; nothing is judged before it was judged whole.
@@ -202,6 +205,9 @@ class Feed:
         place, mac, node = self.keys.endpoint_of(key)
         if node == self.own and self.loaded:
             self.echoes[place, mac] = value
+            return
+        if self._loading:
+            self.world.see(_endpoint(self.keys, key, value or b""))
             return
         before = self.world.forget(place, mac, node)
         if before is not None:
@@ -236,9 +242,7 @@ class Feed:
         ips.update(its)
 
     def _networks_of(self, node: str) -> set[str]:
-        networks = {
-            network for network, ports in self.world.ports.items() if any(port.node == node for port in ports.values())
-        }
+        networks = set(self.world.declarations.groups_on(node))
         networks |= {
             network.name
             for network in self.world.networks.values()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from weft.compile.judged import few
 from weft.compile.world import World
 from weft.model.errors import WeftError
 from weft.model.validate import Problem, contradictions, problems
@@ -37,6 +38,10 @@ class Held:
 
 def held(world: World, broken: dict[str, WeftError], keys: Keys, node: str) -> Held:
     """What this node must not touch. Objects that concern no network of the node hold nothing."""
+    mine = {name: facts for name, facts in world.facts.items() if name == node}
+    intent = None if broken else few(world)
+    if intent is not None and not problems(intent) and not contradictions(intent, mine):
+        return Held(sound=True)
     networks: dict[str, list[str]] = {}
     routers: dict[str, list[str]] = {}
     everywhere = set(world.networks) | set(world.ports)
@@ -46,7 +51,7 @@ def held(world: World, broken: dict[str, WeftError], keys: Keys, node: str) -> H
         _add(networks, of_kind, str(error))
         _add(routers, {name} if kind == "routers" else set(), str(error))
     intent = world.intent()
-    twins = _twins(world) if sum(map(len, world.ports.values())) > len(intent.ports) else {}
+    twins = _twins(world) if len(world.declarations) > len(intent.ports) else {}
     for name, of_networks in twins.items():
         text = f"ports.{name}: a port of this name stands in {len(of_networks)} networks; delete all but one"
         _add(networks, of_networks, text)
@@ -55,7 +60,6 @@ def held(world: World, broken: dict[str, WeftError], keys: Keys, node: str) -> H
         text = f"{'.'.join(str(part) for part in problem.path)}: {problem.what}"
         _add(networks, _networks(world, problem), text)
         _add(routers, {str(problem.path[1])} if problem.path[0] == "routers" else set(), text)
-    mine = {name: facts for name, facts in world.facts.items() if name == node}
     of_facts = contradictions(intent, mine)
     for problem in of_facts:
         here = _networks(world, problem) & {name for name in world.networks if _here(world, name, node)}
@@ -122,11 +126,7 @@ def _add(reasons: dict[str, list[str]], networks: Iterable[str], text: str) -> N
 
 def _twins(world: World) -> dict[str, set[str]]:
     """Names that ports of several networks have: among all objects each can stand but once."""
-    found: dict[str, set[str]] = {}
-    for network, ports in world.ports.items():
-        for name in ports:
-            found.setdefault(name, set()).add(network)
-    return {name: networks for name, networks in found.items() if len(networks) > 1}
+    return {name: set(world.declarations.networks_with(name)) for name in world.declarations.twins()}
 
 
 def _networks(world: World, problem: Problem) -> set[str]:
@@ -134,7 +134,7 @@ def _networks(world: World, problem: Problem) -> set[str]:
     if kind == "networks":
         return {name}
     if kind == "ports":
-        return {network for network, ports in world.ports.items() if name in ports}
+        return set(world.declarations.networks_with(name))
     if kind == "nodes":
         return {network for network in world.networks if _here(world, network, name)}
     return set()

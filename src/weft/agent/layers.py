@@ -17,10 +17,10 @@ from weft.l2.open import open_datapath
 from weft.l3.routing import KernelRouting, is_ours
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
-from weft.model.node import RELAYING, DatapathKind, Facts
+from weft.model.node import DatapathKind, Facts
 from weft.netlink.namespace import OWN, Rename
 from weft.plan.node import Observed
-from weft.plan.operations import Operation, PutPort, PutSegment
+from weft.plan.operations import Operation, PutPort
 from weft.plan.port import port_of
 from weft.plan.router import HOST_NAMESPACE, Router
 
@@ -58,9 +58,7 @@ class Layers:
         failed: list[tuple[Operation, WeftError]] = []
         for routing, run in groupby(operations, is_ours):
             if not routing:  # in one go: a datapath may gather what it is given
-                refused, able = self._unable(tuple(run))
-                failed += refused
-                blocked, able = self._in_the_way(able)
+                blocked, able = self._in_the_way(tuple(run))
                 failed += blocked
                 applied = self._l2.apply(able)
                 done += applied.done
@@ -72,20 +70,6 @@ class Layers:
                 else:
                     done.append(operation)
         return Applied(tuple(done), tuple(failed))
-
-    def _unable(self, run: tuple[Operation, ...]) -> tuple[list[tuple[Operation, WeftError]], tuple[Operation, ...]]:
-        """What a datapath that punts no frames of tunnels cannot carry, and the rest."""
-        if getattr(self._l2, "relays", False):
-            return [], run
-        what = "the ARP relay (arp: proxy with learning: data-plane) does not run on this datapath"
-        remedy = f"use `datapath: {' or '.join(sorted(RELAYING))}` on this node, or learning: control-plane"
-        refused: list[tuple[Operation, WeftError]] = [
-            (each, WeftError(Kind.UNSUPPORTED, what, where=f"network {each.segment.network}", remedy=remedy))
-            for each in run
-            if isinstance(each, PutSegment) and each.segment.relayed
-        ]
-        bad = {each for each, _ in refused}
-        return refused, tuple(each for each in run if each not in bad)
 
     def _in_the_way(
         self, run: tuple[Operation, ...]

@@ -115,8 +115,8 @@ class Learner:
 
     def loaded(self) -> None:
         """The feed stands on a new snapshot: what is stored of ours is taken over, or set right if we know better."""
-        now, stored = self._now(), self._feed.world.endpoints()
-        ours = {(each.key, each.mac): each for each in stored if each.node == self._node}
+        now, stored = self._now(), self._feed.world.sightings.said_by(self._node)
+        ours = {(each.key, each.mac): each for each in stored}
         if not self._adopted:
             self._adopted = True
             self.machine.adopt(ours.values(), now)
@@ -127,6 +127,10 @@ class Learner:
             if ours.get((each.key, each.mac)) != each:
                 self._feed.see(each)
                 self._waiting[each.key, each.mac] = each
+        if self.machine.segments:
+            for each in self._feed.world.endpoints():
+                if each.node != self._node:
+                    self.machine.other(each, now)
         self.follow()
 
     def follow(self) -> None:

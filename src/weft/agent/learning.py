@@ -162,7 +162,7 @@ class Sightings:
     def _yield_ip(self, scope: Scope, ip: str, mac: str, sequence: int, now: float) -> None:
         """Those of our hosts that had an IP which now belongs to this MAC lose it."""
         key = scope.network.key
-        holders = self._world.holders.get(key, {}).get(ip, ())
+        holders = self._world.sightings.holders(key, ip)
         ours = [self._hosts.get((key, other)) for other, node in holders if node == self.node and other != mac]
         for host in filter(None, ours):
             self.moves.at((key, ip), host.endpoint.mac, host.endpoint.sequence, now)
@@ -220,7 +220,7 @@ class Sightings:
             return
         if not self._spend(place, scope, seen, now):
             return
-        others = self._world.seen.get(seen.key, {}).get(seen.mac, {}).values()
+        others = self._world.sightings.of(seen.key, seen.mac).values()
         rival = newest(self._world, scope.network, seen.mac)
         if rival:
             self.moves.at(key, rival.node, rival.sequence, now)
@@ -300,7 +300,7 @@ class Sightings:
         """The record as it shall be: in our world at once, in the store when it is written."""
         host.endpoint = endpoint = msgspec.structs.replace(host.endpoint, **changes)
         host.ips = {ip: host.ips[ip] for ip in endpoint.ips}
-        if self._world.seen.get(endpoint.key, {}).get(endpoint.mac, {}).get(self.node) == endpoint:
+        if self._world.sightings.of(endpoint.key, endpoint.mac).get(self.node) == endpoint:
             return
         self.feed.see(endpoint)
         self.changed[endpoint.key, endpoint.mac] = endpoint

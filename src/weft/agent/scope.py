@@ -31,9 +31,7 @@ def scopes(world: World, node: str) -> Iterator[Scope]:
     """Control-plane networks with ports on the node, but for the host's own: it is declared, and no device shows it."""
     for network in world.networks.values():
         ports = frozenset(
-            port.name
-            for port in world.ports.get(network.name, {}).values()
-            if port.node == node and port.attach.kind is not AttachKind.HOST
+            port.name for port in world.ports_on(network.name, node) if port.attach.kind is not AttachKind.HOST
         )
         if ports and network.learning is Learning.CONTROL_PLANE:
             try:

@@ -13,8 +13,8 @@ from weft.cli.place import Place, place, run
 from weft.model.errors import Kind, WeftError
 
 if TYPE_CHECKING:
-    from weft.agent.feed import Feed
     from weft.compile.world import World
+    from weft.model.intent import Intent
     from weft.model.network import Network
     from weft.model.node import Node
     from weft.model.port import Port
@@ -39,14 +39,10 @@ def command(
 
 
 async def _get(where: Place, plural: str, name: str | None, format: Output) -> None:
-    from weft.agent.feed import Feed
-
-    async with where.opened() as (store, keys):
-        feed = Feed(keys)
-        feed.load(await store.snapshot(feed.prefixes))
-    for key, error in sorted(feed.broken.items()):
+    things, broken = await _stored(where, plural)
+    for key, error in sorted(broken.items()):
         output.warn(str(error) if key in str(error) else f"{key}: {error}")
-    records = _records(feed, plural)
+    records = _records(things, plural)
     if name is not None:
         label = "mac" if plural == "endpoints" else "name"
         records = [record for record in records if record[label] == name]
@@ -58,20 +54,35 @@ async def _get(where: Place, plural: str, name: str | None, format: Output) -> N
     elif records:
         names = {record["mac" if plural == "endpoints" else "name"] for record in records}
         make, columns = _TABLES[plural]
-        rows = [row for row in make(feed.world) if row["mac" if plural == "endpoints" else "name"] in names]
+        rows = [row for row in make(things) if row["mac" if plural == "endpoints" else "name"] in names]
         output.columns(rows, columns)
     else:
         output.say(f"no {plural}")
 
 
-def _records(feed: Feed, plural: str) -> list[dict[str, Any]]:
+async def _stored(where: Place, plural: str) -> tuple[Any, dict[str, WeftError]]:
+    """Intent, or a world where endpoints are asked for; and what does not decode."""
+    async with where.opened() as (store, keys):
+        if plural == "endpoints":
+            from weft.agent.feed import Feed
+
+            feed = Feed(keys)
+            feed.load(await store.snapshot(feed.prefixes))
+            return feed.world, feed.broken
+        from weft.store.intent import read
+
+        stored = await read(store, keys)
+        return stored.intent, stored.broken
+
+
+def _records(things: Any, plural: str) -> list[dict[str, Any]]:
     """The stored records as plain values, sorted by name; endpoints by network and MAC."""
     import msgspec
 
     if plural == "endpoints":
-        return [{**row, "ips": row["ips"].split()} for row in _endpoints(feed.world)]
-    things = getattr(feed.world.intent(), plural)
-    return [msgspec.to_builtins(things[name]) for name in sorted(things)]
+        return [{**row, "ips": row["ips"].split()} for row in _endpoints(things)]
+    by_name = getattr(things, plural)
+    return [msgspec.to_builtins(by_name[name]) for name in sorted(by_name)]
 
 
 def _node(node: Node) -> Row:
@@ -120,7 +131,7 @@ def _endpoints(world: World) -> list[Row]:
 
     rows = [
         {
-            "network": name,
+            "network": port.network,
             "mac": port.mac,
             "ips": " ".join(port.ips),
             "node": port.node,
@@ -129,8 +140,7 @@ def _endpoints(world: World) -> list[Row]:
             "sequence": "",
             "state": "",
         }
-        for name, ports in world.ports.items()
-        for port in ports.values()
+        for port in world.declarations
         if port.mac
     ]
     networks = {network.key: network for network in world.networks.values()}
@@ -150,8 +160,8 @@ def _endpoints(world: World) -> list[Row]:
     return sorted(rows, key=lambda row: (row["network"], row["mac"], row["node"]))
 
 
-def _of(plural: str, row: Callable[[Any], Row]) -> Callable[[World], Iterator[Row]]:
-    return lambda world: (row(thing) for _, thing in sorted(getattr(world.intent(), plural).items()))
+def _of(plural: str, row: Callable[[Any], Row]) -> Callable[[Intent], Iterator[Row]]:
+    return lambda intent: (row(thing) for _, thing in sorted(getattr(intent, plural).items()))
 
 
 _TABLES: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {

@@ -35,7 +35,7 @@ def newest(world: World, network: Network, mac: str) -> Endpoint | None:
     """The sighting of a MAC that counts among all nodes'."""
     nodes = world.declared(network.name).nodes
     found: Endpoint | None = None
-    for endpoint in world.seen.get(network.key, {}).get(mac, {}).values():
+    for endpoint in world.sightings.of(network.key, mac).values():
         known = endpoint.node in nodes and endpoint.node in world.nodes
         if known and (found is None or beats(endpoint, found)):
             found = endpoint
@@ -60,10 +60,10 @@ def owner(world: World, network: Network, ip: str) -> str | None:
     declared = world.declared(network.name)
     if ip in declared.gateways:
         return None
-    if ip in declared.ips:
-        return declared.ips[ip]
+    if (mine := declared.ips.get(ip)) is not None:
+        return mine
     found: Endpoint | None = None
-    for mac, node in world.holders.get(network.key, {}).get(ip, ()):
+    for mac, node in world.sightings.holders(network.key, ip):
         sighting = newest(world, network, mac)
         port = declared.macs.get(mac)
         here = sighting is not None and sighting.node == node and (port is None or port.mobile or port.node == node)
@@ -88,17 +88,19 @@ def standing(world: World, network: Network | None, endpoint: Endpoint) -> str:
 
 def locations(world: World, network: Network) -> Iterator[Location]:
     """Every endpoint of the network, each MAC once."""
-    seen = world.seen.get(network.key, {})
-    declared = world.declared(network.name).macs
+    seen = dict.fromkeys(world.seen.get(network.key, ()))
+    ports = map(world.declarations.at, world.declarations.rows(network.name).tolist())
+    declared = {port.mac: port for port in ports if port.mac}
     for mac, port in declared.items():
         if mac in seen:
-            yield from _located(world, network, (mac,))
+            yield from located(world, network, (mac,))
         else:
             yield Location(mac, port.node, port.ips)
-    yield from _located(world, network, (mac for mac in seen if mac not in declared))
+    yield from located(world, network, (mac for mac in seen if mac not in declared))
 
 
-def _located(world: World, network: Network, macs: Iterable[str]) -> Iterator[Location]:
+def located(world: World, network: Network, macs: Iterable[str]) -> Iterator[Location]:
+    """Where these MACs are."""
     for mac in macs:
         place = locate(world, network, mac)
         if place is not None:

@@ -61,8 +61,8 @@ def _fdb(plan: NodePlan, world: World, network: Network, macs: Collection[str]) 
 
 def _addresses(world: World, network: Network, macs: Collection[str]) -> set[str]:
     """All that any node says these MACs have: where a MAC moves, what counts of it changes."""
-    seen = world.seen.get(network.key, {})
-    return {ip for mac in macs for endpoint in seen.get(mac, {}).values() for ip in endpoint.ips}
+    seen = world.sightings
+    return {ip for mac in macs for endpoint in seen.of(network.key, mac).values() for ip in endpoint.ips}
 
 
 def _neighbors(plan: NodePlan, world: World, network: Network, ips: Collection[str]) -> Rows:

@@ -9,20 +9,23 @@ told their default gateway. In `arp: proxy` frames travel between IRBs only, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from weft.compile.endpoints import Location, locations
+import numpy as np
+import numpy.typing as npt
+
 from weft.compile.gateway import anycast_of, default_gateways, gateways_in, with_prefix
+from weft.compile.index import Words
+from weft.compile.places import Places, places
 from weft.compile.world import World
-from weft.model.address import MTU_MAX, is_ipv6, overhead
+from weft.model.address import MTU_MAX, ip_to_words, is_ipv6, mac_to_int, overhead
 from weft.model.network import Arp, FloodMode, Learning, Network
 from weft.model.node import DatapathKind, Node
 from weft.model.port import NO_GATEWAY, AttachKind, Port
 from weft.plan import tables
 from weft.plan.port import LocalPort
 from weft.plan.segment import Segment
-from weft.plan.tables import Tables
+from weft.plan.tables import Rows, Table, Tables
 
 _UNDERLAY_MTU = 1500  # of a node that has not reported yet
 
@@ -55,7 +58,7 @@ def compile_segment(world: World, network: Network, node: Node) -> SegmentPlan |
         anycast=anycast_of(world, network, node),
         members=tuple(sorted(peer.vtep for peer in peers)) if group else None,
     )
-    local = [port for _, port in sorted(world.ports.get(network.name, {}).items()) if port.node == node.name]
+    local = sorted(world.ports_on(network.name, node.name), key=lambda port: port.name)
     gateways = default_gateways(world, network)
     ports = tuple(_local_port(network, port, segment.mtu, gateways) for port in local)
     return SegmentPlan(segment, _tables(world, network, node, peers, group, local), ports)
@@ -67,28 +70,45 @@ def _tables(
     flood = tables.flood(peer.vtep for peer in peers if _needs_copy(world, network, peer, group))
     if network.learning is Learning.DATA_PLANE:
         return Tables(flood=flood)
-    where = list(locations(world, network))
+    where = places(world, network)
     vteps = {peer.name: peer.vtep for peer in peers}
     gateways = gateways_in(world, network)
     mine = {gateway.mac for gateway in gateways if gateway.node == node.name}
-    rows = [(gateway.mac, vteps[gateway.node]) for gateway in gateways if gateway.node in vteps]
+    fdb = tables.fdb((gateway.mac, vteps[gateway.node]) for gateway in gateways if gateway.node in vteps)
     if network.arp is not Arp.PROXY:
-        rows += [(place.mac, vteps[place.node]) for place in where if place.node in vteps and place.mac not in mine]
-    fdb = tables.fdb(rows)
+        fdb = tables.joined(Table.FDB, (fdb, *_fdb(world, where, vteps, mine)))
     if network.arp is not Arp.SUPPRESS:
         return Tables(fdb, flood=flood)
     own = {port.mac for port in local if port.attach.kind is AttachKind.HOST}
-    known = [*_neighbors(where, own), *(row for gateway in gateways for row in gateway.neighbors(node.name))]
-    return Tables(fdb, tables.neighbors(known), flood)
+    irbs = tables.neighbors(row for gateway in gateways for row in gateway.neighbors(node.name))
+    return Tables(fdb, tables.joined(Table.NEIGHBORS, (*_neighbors(where, own), irbs)), flood)
 
 
-def _neighbors(where: list[Location], own: set[str]) -> Iterator[tuple[str, str]]:
+def _fdb(world: World, where: Places, vteps: dict[str, str], mine: set[str]) -> tuple[Rows, Rows]:
+    """Rows for every endpoint behind a peer: plain ones, then the others."""
+    words = np.zeros((len(world.names.things), 3), np.uint64)  # by number of a node's name: there, high, low
+    for name, vtep in vteps.items():
+        if (number := world.names.get(name)) is not None:
+            words[number] = (1, *ip_to_words(vtep))
+    here = (words[where.nodes, 0] == 1) & ~_among(where.macs, mine)
+    _, high, low = words[where.nodes[here]].T
+    plain = tables.rows_of(Table.FDB, where.macs[here], high, low)
+    others = ((place.mac, vteps[place.node]) for place in where.others if place.node in vteps and place.mac not in mine)
+    return plain, tables.fdb(others)
+
+
+def _neighbors(where: Places, own: set[str]) -> tuple[Rows, Rows]:
     """Rows for every endpoint, local ones too, so that no request of any of them has a reason to enter a tunnel; but
     none for the host's own stack, which knows its own addresses."""
-    for place in where:
-        if place.mac not in own:
-            for ip in place.ips:
-                yield ip, place.mac
+    here = ~_among(where.owners, own)
+    plain = tables.rows_of(Table.NEIGHBORS, where.high[here], where.low[here], where.owners[here])
+    return plain, tables.neighbors(
+        (ip, place.mac) for place in where.others if place.mac not in own for ip in place.ips
+    )
+
+
+def _among(macs: Words, texts: set[str]) -> npt.NDArray[np.bool_]:
+    return np.isin(macs, np.array([mac_to_int(mac) for mac in texts if mac], np.uint64))
 
 
 def _needs_copy(world: World, network: Network, peer: Node, group: str | None) -> bool:

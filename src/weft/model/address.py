@@ -62,7 +62,13 @@ def mac_to_int(mac: str) -> int:
 
 
 def int_to_mac(value: int) -> str:
-    return ":".join(f"{value:012x}"[i : i + 2] for i in range(0, 12, 2))
+    text = f"{value:012x}"
+    return f"{text[:2]}:{text[2:4]}:{text[4:6]}:{text[6:8]}:{text[8:10]}:{text[10:]}"
+
+
+def canonical_mac(text: str) -> int | None:
+    """As `mac_to_int`; None for a text that is not written as `parse_mac` writes it."""
+    return int(text.replace(":", ""), 16) if _MAC.fullmatch(text) else None
 
 
 def parse_ip(text: str) -> str:
@@ -92,7 +98,7 @@ def parse_subnet(text: str) -> str:
         raise WeftError(Kind.INVALID, f"'{text}' is not a subnet", remedy=f"did you mean {wanted}?") from None
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)  # VTEPs come again and again, hosts' addresses do not
 def ip_to_words(ip: str) -> tuple[int, int]:
     """(high, low) words of an address, IPv4 mapped."""
     address = ipaddress.ip_address(ip)
@@ -103,8 +109,24 @@ def ip_to_words(ip: str) -> tuple[int, int]:
 def words_to_ip(high: int, low: int) -> str:
     """Inverse of `ip_to_words`."""
     if high == 0 and low >> 32 == 0xFFFF:
-        return str(ipaddress.IPv4Address(low & 0xFFFFFFFF))
+        return f"{low >> 24 & 255}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}"
     return str(ipaddress.IPv6Address(high << 64 | low))
+
+
+def canonical_ip(text: str) -> tuple[int, int] | None:
+    """As `ip_to_words`; None for a text that is not written as `parse_ip` writes it."""
+    try:
+        if ":" in text:
+            value = int(ipaddress.IPv6Address(text))
+            words = value >> 64, value & _WORD
+        else:
+            one, two, three, four = map(int, text.split("."))
+            if min(one, two, three, four) < 0:
+                return None
+            words = 0, _MAPPED | (one << 24 | two << 16 | three << 8 | four) & 0xFFFFFFFF
+    except ValueError:
+        return None
+    return words if words_to_ip(*words) == text else None
 
 
 def is_mac(text: str) -> bool:

@@ -1,16 +1,21 @@
 """One nftables table of the bridge family: what concerns an anycast gateway does not leave by a tunnel.
 
     table bridge <name> {
+        map tunnels { type ifname : verdict; elements = { <tunnel> : goto <tunnel>, … } }
+        chain <tunnel> {
+            ether saddr <anycast MAC> drop              and daddr
+            arp saddr ip <gateway> drop                 and daddr: who asks, and who is asked for
+            icmpv6 type 133-137 ip6 saddr <gateway> drop; … target <gateway> drop
+        }
         chain out {
             type filter hook postrouting priority 0; policy accept;
-            oifname <tunnel> ether saddr <anycast MAC> drop              and daddr
-            oifname <tunnel> arp saddr ip <gateway> drop                 and daddr: who asks, and who is asked for
-            oifname <tunnel> icmpv6 type 133-137 ip6 saddr <gateway> drop; … target <gateway> drop
+            oifname vmap @tunnels
         }
     }
 
-Where no ARP and ND at all may enter a tunnel, weft.netlink.nft sees to that, beside this. Each rule says in its
-comment whose it is, so that the table can be read back.
+Every bridged frame of the host passes this hook: it costs one look-up, however many networks have gateways. Where no
+ARP and ND at all may enter a tunnel, weft.netlink.nft sees to that, beside this. Each rule says in its comment whose
+it is, so that the table can be read back; the rules of an older version, which all stood in `out`, are read as well.
 """
 
 from __future__ import annotations
@@ -24,6 +29,8 @@ from weft.netlink.channel import NetlinkError, failure
 from weft.netlink.namespace import Namespace
 
 _POST_ROUTING = 4
+_CHAIN, _MAP, _MAP_ID = "out", "tunnels", 1
+_IS_MAP, _VERDICT = 8, 0xFFFFFF00  # NFT_SET_MAP, NFT_DATA_VERDICT
 _ARP, _ICMPV6 = b"\x08\x06", b"\x3a"
 _ND = (b"\x85", b"\x89")
 _ARP_SENDER, _ARP_TARGET, _ETHER_DST, _ETHER_SRC, _IP6_SRC, _ND_TARGET = 14, 24, 0, 6, 8, 8
@@ -40,47 +47,94 @@ class GatewayTable:
         self._channel.close()
 
     def observe(self) -> dict[str, tuple[str, ...]]:
-        """Tunnel → what is kept off it; one whose rules are not whole is left out."""
+        """Tunnel → what is kept off it; one whose rules are not whole, or are not reached, is left out."""
+        told, reached = self._told(), self._reached()
+        return {device: items for device, items in told.items() if device in reached}
+
+    def _told(self) -> dict[str, tuple[str, ...]]:
+        """What the rules say that they are for, wherever in the table they stand."""
+        told: dict[str, dict[str, int]] = {}
+        for body in self._dump(x.GETRULE):
+            device, _, item = x.comment_of(m.parse(body, 4)).partition(" ")
+            if item:
+                items = told.setdefault(device, {})
+                items[item] = items.get(item, 0) + 1
+        return {device: tuple(items) for device, items in told.items() if set(items.values()) == {2}}
+
+    def _reached(self) -> frozenset[str]:
+        """The tunnels whose frames come to a chain of theirs."""
+        if [x.comment_of(m.parse(body, 4)) for body in self._dump(x.GETRULE, m.text(2, _CHAIN))] != [_MAP]:
+            return frozenset()
+        elements = [each for body in self._dump(x.GETSETELEM, m.text(2, _MAP)) for each in _elements(body)]
+        return frozenset(device for device, chain in elements if device == chain)
+
+    def _dump(self, kind: int, more: bytes = b"") -> list[bytes]:
         try:
-            bodies = self._channel.dump(x.SUBSYSTEM | x.GETRULE, x.generic(x.BRIDGE) + m.text(1, self.name))
+            return list(self._channel.dump(x.SUBSYSTEM | kind, x.generic(x.BRIDGE) + m.text(1, self.name) + more))
         except NetlinkError as error:
             if error.errno in x.ABSENT:
-                return {}
+                return []
             raise failure(error, f"nft table bridge {self.name}", "read it") from error
-        told: dict[str, dict[str, int]] = {}
-        for body in bodies:
-            device, _, item = x.comment_of(m.parse(body, 4)).partition(" ")
-            items = told.setdefault(device, {})
-            items[item] = items.get(item, 0) + 1
-        return {device: tuple(items) for device, items in told.items() if set(items.values()) == {2}}
 
     def put(self, tunnel: str, anycast: tuple[str, ...]) -> None:
         """Exactly this kept off the tunnel; the whole table in one transaction, where it changes."""
-        there = self.observe()
-        if there.get(tunnel, ()) == anycast:
+        told = self._told()
+        there = {device: told[device] for device in told.keys() & self._reached()}
+        if there.get(tunnel, ()) == anycast and (anycast or tunnel not in told):
             return
-        wanted = {device: items for device, items in (there | {tunnel: anycast}).items() if items}
+        wanted = {device: items for device, items in sorted((told | {tunnel: anycast}).items()) if items}
         table = m.text(1, self.name)
         changes: list[x.Change] = [
             (x.NEWTABLE, m.NLM_F_CREATE, table),  # so that there is one to delete, whatever was there
             (x.DELTABLE, 0, table),
         ]
         if wanted:
-            hook = m.nested(4, m.be32(1, _POST_ROUTING), m.be32(2, 0))
-            chain = table + m.text(3, "out") + hook + m.be32(5, 1) + m.text(7, "filter")
-            changes += [(x.NEWTABLE, m.NLM_F_CREATE, table), (x.NEWCHAIN, m.NLM_F_CREATE, chain)]
-            for device, items in sorted(wanted.items()):
-                for item in items:
-                    changes += [self._rule(device, item, match) for match in _matches(item)]
+            changes += [(x.NEWTABLE, m.NLM_F_CREATE, table), *self._built(wanted)]
         try:
             x.transact(self._channel, x.BRIDGE, changes)
         except NetlinkError as error:
             raise failure(error, f"nft table bridge {self.name}", "change it") from error
 
+    def _built(self, wanted: dict[str, tuple[str, ...]]) -> list[x.Change]:
+        """A chain for each tunnel, the map to them, and what leads there."""
+        table = m.text(1, self.name)
+        kind = m.be32(3, _IS_MAP) + m.be32(4, x.IFNAME_TYPE) + m.be32(5, x.IFNAME_LENGTH) + m.be32(6, _VERDICT)
+        size = m.nested(9, m.be32(1, len(wanted)))  # one that is known makes for the quicker kind of hash
+        new_map = table + m.text(2, _MAP) + kind + size + m.be32(10, _MAP_ID) + x.NAMES_IN_HOST_ORDER
+        changes: list[x.Change] = [(x.NEWSET, m.NLM_F_CREATE, new_map)]
+        for device, items in wanted.items():
+            changes.append((x.NEWCHAIN, m.NLM_F_CREATE, table + m.text(3, device)))
+            for item in items:
+                changes += [self._rule(device, item, match) for match in _matches(item)]
+            element = m.nested(1, m.nested(1, m.attribute(1, x.ifname(device))), x.goto(device))
+            place = table + m.text(2, _MAP) + m.be32(4, _MAP_ID)
+            changes.append((x.NEWSETELEM, m.NLM_F_CREATE, place + m.nested(3, element)))
+        hook = m.nested(4, m.be32(1, _POST_ROUTING), m.be32(2, 0))
+        lookup = m.text(1, _MAP) + m.be32(2, x.REG) + m.be32(3, x.VERDICT_REG) + m.be32(4, _MAP_ID)
+        leads = m.nested(4, x.meta(x.META_OIFNAME), x.expression("lookup", lookup))
+        return [
+            *changes,
+            (x.NEWCHAIN, m.NLM_F_CREATE, table + m.text(3, _CHAIN) + hook + m.be32(5, 1) + m.text(7, "filter")),
+            (
+                x.NEWRULE,
+                m.NLM_F_CREATE | m.NLM_F_APPEND,
+                table + m.text(2, _CHAIN) + leads + m.attribute(7, x.comment(_MAP)),
+            ),
+        ]
+
     def _rule(self, device: str, item: str, match: list[bytes]) -> x.Change:
-        expressions = [x.meta(x.META_OIFNAME), x.compare(x.ifname(device)), *match, x.drop()]
-        body = m.text(1, self.name) + m.text(2, "out") + m.nested(4, *expressions)
+        body = m.text(1, self.name) + m.text(2, device) + m.nested(4, *match, x.drop())
         return x.NEWRULE, m.NLM_F_CREATE | m.NLM_F_APPEND, body + m.attribute(7, x.comment(f"{device} {item}"))
+
+
+def _elements(body: bytes) -> list[tuple[str, str]]:
+    """(device, chain) of the map's elements in one message."""
+    found = [m.parse(element) for element in m.parse_list(m.parse(body, 4).get(3, b""))]
+    return [(m.to_text(m.parse(each.get(1, b"")).get(1)), _chain(each.get(2, b""))) for each in found]
+
+
+def _chain(verdict: bytes) -> str:
+    return m.to_text(m.parse(m.parse(verdict).get(2, b"")).get(2))
 
 
 def _matches(item: str) -> list[list[bytes]]:

@@ -22,9 +22,9 @@ IPV4, IPV6 = 2, 10
 REG, VERDICT_REG = 1, 0
 META_PROTOCOL, META_MARK, META_IIFNAME, META_OIFNAME, META_NFPROTO, META_L4PROTO = 1, 3, 6, 7, 15, 16
 LINK_HEADER, NETWORK_HEADER, TRANSPORT_HEADER = 0, 1, 2
-IFNAME_LENGTH = 16
+IFNAME_TYPE, IFNAME_LENGTH = 41, 16  # as `nft` numbers types
 _EQUAL, _NOT_EQUAL = 0, 1
-_DROP, _RETURN = 0, 0xFFFFFFFB
+_DROP, _GOTO, _RETURN = 0, 0xFFFFFFFC, 0xFFFFFFFB
 _GENERIC = struct.Struct(">BBH")  # struct nfgenmsg: family, version, resource id
 
 ABSENT = frozenset({errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL})  # no such table; a kernel without nftables
@@ -104,6 +104,9 @@ def load(value: bytes) -> bytes:
     return expression("immediate", m.be32(1, REG) + m.nested(2, m.attribute(1, value)))
 
 
+NAMES_IN_HOST_ORDER = m.attribute(13, b"\0\4" + struct.pack("=I", 1))  # of a set of them, for `nft` to print it
+
+
 def ifname(name: str) -> bytes:
     return name.encode().ljust(IFNAME_LENGTH, b"\0")
 
@@ -115,6 +118,11 @@ def drop() -> bytes:
 def leave() -> bytes:
     """Back to the calling chain, or to the hook's policy."""
     return _verdict(_RETURN)
+
+
+def goto(chain: str) -> bytes:
+    """The data of a verdict map's element: on to a chain, from which nothing comes back."""
+    return m.nested(2, m.nested(2, m.be32(1, _GOTO), m.text(2, chain)))
 
 
 def _verdict(code: int) -> bytes:

@@ -82,6 +82,22 @@ def routes(rows: Iterable[tuple[str, str]]) -> Rows:
     return _build(Table.ROUTES, [(*_target(to), *ip_to_words(via)) for to, via in rows])
 
 
+def rows_of(table: Table, *columns: npt.NDArray[np.uint64]) -> Rows:
+    """A sorted table of its columns side by side; the last of several rows for one key stays."""
+    rows = np.empty(len(columns[0]), DTYPE[table])
+    for name, column in zip(DTYPE[table].names or (), columns, strict=True):
+        rows[name] = column
+    return normalized(table, rows)
+
+
+def joined(table: Table, parts: Iterable[Rows]) -> Rows:
+    """One table of several; of rows for one key the last one's stays."""
+    filled = [part for part in parts if len(part)]
+    if len(filled) < 2:
+        return filled[0] if filled else empty(table)
+    return normalized(table, np.concatenate(filled))
+
+
 def _target(to: str) -> tuple[int, int, int]:
     ip, slash, length = to.partition("/")
     return *ip_to_words(ip), (int(length) + (0 if ":" in ip else 96)) if slash else HOST

@@ -64,7 +64,6 @@ class Measured:
 
     def figures(self) -> Figures:
         world, told = self.agent.feed.world, self.agent.follower.octets
-        ports = sum(map(len, world.ports.values()))
         return Figures(
             dealt=self.dealt,
             cpu=time.process_time(),
@@ -73,7 +72,7 @@ class Measured:
             watch=told["watch"],
             operations=self.datapath.operations,
             rows=self.datapath.rows,
-            held=ports + sum(1 for _ in world.endpoints()),
+            held=len(world.declarations) + len(world.sightings),
             planned=count(self.agent.plan),
             networks=len(self.agent.follower.networks or world.networks),
         )

@@ -49,6 +49,9 @@ from weft.store.watch import BATCH, Watch
 HISTORY = 200_000
 """Changes kept for watches, at least, before the oldest are forgotten unasked."""
 
+_MANY = 1000
+"""Items in a snapshot after which the pages that sqlite keeps of them are given back."""
+
 _DUE = "boot != ? OR deadline <= ?"
 
 
@@ -97,6 +100,8 @@ class SqliteStore:
                     (first,) if end is None else (first, end),
                 )
                 items.extend(Item(*row) for row in rows)
+            if len(items) > _MANY:
+                database.execute("PRAGMA shrink_memory")  # pages that were read once are not needed again
         return Snapshot(revision, tuple(items))
 
     def watch(self, prefixes: Sequence[Prefix], revision: int) -> Watch:

@@ -43,8 +43,6 @@ class KernelDatapath:
     namespace that a port names to the namespace's name on this machine (labs rename them).
     """
 
-    relays = True  # it can punt what tunnels bring (weft.agent.layers)
-
     def __init__(
         self, cluster: str = "default", namespace: str | None = None, ports: Callable[[str], str] = _same
     ) -> None:

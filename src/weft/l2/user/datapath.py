@@ -45,7 +45,6 @@ class UserDatapath:
     forwarder gives each direction a thread of its own.
     """
 
-    relays = True  # it punts what tunnels bring (weft.agent.layers)
     takes_udp_port = True  # what arrives on a segment's UDP port never reaches a vxlan device beside it
 
     def __init__(

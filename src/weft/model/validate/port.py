@@ -63,6 +63,12 @@ def port_problems(intent: Intent) -> list[Problem]:
     return found
 
 
+def alone_problems(port: Port) -> list[Problem]:
+    """What is wrong with a port whatever else there is; addresses are not looked at."""
+    named = [] if is_name(port.name) else name_problem(("ports", port.name), "port", port.name)
+    return [*named, *_attach(port), *_hosts(port)]
+
+
 def _unknown(port: Port, kind: str, name: str, known: Iterable[str]) -> Problem:
     what = f"port '{port.name}': unknown {kind} '{name}'"
     return Problem(("ports", port.name, kind), what, suggestion(name, known, kind))
