@@ -1,4 +1,4 @@
-"""The ARP relay: agents killed under traffic, addresses that nobody has, and a scan of a /16."""
+"""The ARP relay: agents killed under traffic on each datapath, addresses that nobody has, and a scan of a /16."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.l2.user.stage import on_user
 from weft.lab import agents, capture, fleet, inside, lab, process
 from weft.lab.fleet import wait
 from weft.lab.names import Names
@@ -29,8 +30,9 @@ pytestmark = pytest.mark.system
 VM1 = "02:00:00:00:00:11"
 
 
-def document(file: str, *changes: tuple[str, str]) -> Document:
+def document(file: str, *changes: tuple[str, str], user: bool = False) -> Document:
     text = (REPOSITORY / "labs" / f"{file}.yaml").read_text()
+    text = on_user(text) if user else text
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)

@@ -153,7 +153,7 @@ class EtcdStore:
             if isinstance(meaning, Refusal):
                 raise self._refused(meaning)
             assert isinstance(meaning, EndpointError)
-            raise self._client.unreachable({self.endpoint: meaning.reason})
+            raise self._client.unreachable({self.endpoint: meaning})
         if answer.result.TTL <= 0:
             raise LeaseLost(lease)
 
@@ -189,6 +189,10 @@ class EtcdStore:
                     remedy="use less",
                 ) from None
             raise self._refused(refusal) from None
+
+    async def hang_up(self) -> None:
+        """The next call makes a new connection; none may be under way."""
+        await self._client.hang_up()
 
     async def close(self) -> None:
         self._bell.close()
