@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weft.l2.user.framing import BARE, VXLAN
 from weft.l2.user.gather import BUFFER, gather
 from weft.l2.user.underlay import Arrival
 
@@ -18,7 +19,10 @@ TRAIN = st.tuples(st.integers(1, 3), st.sampled_from([74, 75, 1472]), st.integer
 def test_all_datagrams_in_order(trains: list[tuple[int, int, int, bool]]) -> None:
     waiting, wanted = [], []
     for number, (count, size, last, other) in enumerate(trains):
-        parts = [bytes((number,)) * size] * (count - 1) + [bytes((number,)) * min(size, last)]
+        tcp = bytes(20) + b"\x08\x00\x45" + bytes(8) + b"\x06" + bytes(10)
+        parts = [tcp + bytes((number,)) * (size - len(tcp))] * (count - 1) + [
+            (tcp + bytes((number,)) * size)[: min(size, last)]
+        ]
         told = Arrival(sum(map(len, parts)), size if count > 1 else len(parts[0]), "b" if other else "a", 0)
         waiting.append((told, b"".join(parts)))
         wanted += [(told.vtep, part) for part in parts]
@@ -33,7 +37,7 @@ def test_all_datagrams_in_order(trains: list[tuple[int, int, int, bool]]) -> Non
 
     found, more = [], True
     while more:
-        gathered, more = gather(receive, buffer)
+        gathered, more = gather(receive, buffer, VXLAN)
         for at, told in gathered:
             for first in range(at, at + told.octets, told.size):
                 end = min(first + told.size, at + told.octets)
@@ -41,11 +45,18 @@ def test_all_datagrams_in_order(trains: list[tuple[int, int, int, bool]]) -> Non
     assert found == wanted
 
 
-def test_full_trains_of_one_stream_are_one() -> None:
+@pytest.mark.parametrize("protocol", [6, 17])
+def test_full_trains_of_tcp_are_one(protocol: int) -> None:
     waiting = [Arrival(44 * 1472, 1472, "a", 0)] * 3 + [Arrival(100, 100, "a", 0), Arrival(100, 100, "a", 0)]
-    found, more = gather(lambda into: waiting.pop(0) if waiting else None, memoryview(bytearray(BUFFER)))
+
+    def receive(into: memoryview) -> Arrival | None:
+        into[0], into[9] = 0x45, protocol
+        return waiting.pop(0) if waiting else None
+
+    found, more = gather(receive, memoryview(bytearray(BUFFER)), BARE)
     assert not more
-    assert [told.octets for _, told in found] == [3 * 44 * 1472 + 100, 100]
+    together = [3 * 44 * 1472 + 100, 100] if protocol == 6 else [44 * 1472] * 3 + [100, 100]
+    assert [told.octets for _, told in found] == together
 
 
 def test_an_error_behind_something_waits_for_its_turn() -> None:
@@ -57,8 +68,8 @@ def test_an_error_behind_something_waits_for_its_turn() -> None:
             raise OSError(errno.ECONNREFUSED, "refused")
         return told
 
-    found, more = gather(receive, memoryview(bytearray(BUFFER)))
+    found, more = gather(receive, memoryview(bytearray(BUFFER)), VXLAN)
     assert (len(found), more) == (1, True)
     waiting.insert(0, None)
     with pytest.raises(OSError, match="refused"):
-        gather(receive, memoryview(bytearray(BUFFER)))
+        gather(receive, memoryview(bytearray(BUFFER)), VXLAN)

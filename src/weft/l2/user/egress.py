@@ -9,7 +9,7 @@ from weft.l2.user import ecn, vnet
 from weft.l2.user.batch import Batches, Place
 from weft.l2.user.bundle import Bundle, Slots
 from weft.l2.user.entropy import flow_hash
-from weft.l2.user.trains import Refused, Single, big, shaped, singles
+from weft.l2.user.trains import Refused, big, finished, shaped
 from weft.l2.user.underlay import SOURCE_PORTS
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 
@@ -68,19 +68,20 @@ class Egress:
         tally.port_in[name] += 1
         tally.port_in_octets[name] += len(frame)
         ears = self.world.ears
-        if ears.watched and state.segment.key in ears.watched and port.for_hosts:
+        if ears.watched and state.segment.key in ears.watched and (port.for_hosts or state.switch.relayed):
             ears.hear(state.segment.key, name, frame, state.switch, now)
         way = state.switch.from_port(name, frame, now)
         if way.drop:
             tally.drops[way.drop] += 1
         if way.reply:
-            self._write(name, [vnet.PLAIN, way.reply])
+            self.write(name, [vnet.PLAIN, way.reply])
         for other in way.ports:
-            self._write(other, [buffer[:size]])
+            self.write(other, [buffer[:size]])
         if way.vteps:
             self.tunnel(state, size, way.vteps)
 
-    def _write(self, name: str, parts: list[bytes | memoryview]) -> None:
+    def write(self, name: str, parts: list[bytes | memoryview]) -> None:
+        """A frame behind its offload header to a local port; counted as dropped where the port does not take it."""
         port = self.world.ports.get(name)
         if port is None:
             return
@@ -101,8 +102,7 @@ class Egress:
             if big(offload):
                 self._bundled(state, frame, offload, vteps, longest)
                 return
-            for each in singles(frame, offload, state.vxlan):
-                self._single(state, each, vteps, longest)
+            self._plain(state, frame, offload, vteps, longest)
         except Refused as refused:
             self.tally.drops[str(refused)] += 1
 
@@ -124,27 +124,34 @@ class Egress:
         """Sends the big frames that wait."""
         for (state, bucket, tos, vteps), octets, train, size in self._bundle.take():
             for vtep in vteps:
-                place = Place(state, bucket, vtep, tos)
-                self._batches.settle(place)
-                failed = None
-                try:
-                    state.underlay.send_train(bucket, vtep, train, size, tos)
-                except OSError as error:
-                    failed = error
-                self._sent(place, 1, octets, failed)
+                self._train(Place(state, bucket, vtep, tos), octets, train, size)
 
-    def _single(self, state: SegmentState, out: Single, vteps: tuple[str, ...], longest: int) -> None:
-        frame, size = out
-        if size - len(state.vxlan) > longest:
+    def _train(self, place: Place, octets: int, train: memoryview, size: int) -> None:
+        """Datagrams of `size` that a frame of so many octets has become."""
+        self._batches.settle(place)
+        failed = None
+        try:
+            place.state.underlay.send_train(place.bucket, place.vtep, train, size, place.tos)
+        except OSError as error:
+            failed = error
+        self._sent(place, 1, octets, failed)
+
+    def _plain(
+        self, state: SegmentState, frame: memoryview, offload: vnet.Offload, vteps: tuple[str, ...], longest: int
+    ) -> None:
+        train = finished(frame, offload, state.vxlan)
+        if (len(frame) if train is None else train.size - len(state.vxlan)) > longest:
             self.tally.drops["oversized"] += 1
             return
         bucket, tos = flow_hash(frame) % SOURCE_PORTS, ecn.mark(frame)
-        if any(
-            copies.bucket == bucket for copies in self._bundle.tags
-        ):  # maybe of the same flow, which keeps its order
-            self._settle()
+        if any(waits.bucket == bucket for waits in self._bundle.tags):
+            self._settle()  # maybe the same flow, which keeps its order
         for vtep in vteps:
-            self._batches.put(Place(state, bucket, vtep, tos), frame)
+            place = Place(state, bucket, vtep, tos)
+            if train is None:
+                self._batches.put(place, frame)
+            else:
+                self._train(place, len(frame), train.data.data, train.size)
 
     def _flush(self) -> None:
         self._settle()

@@ -22,17 +22,17 @@ from weft.wire.checksum import checksum
 _FIN, _PSH, _CWR = 0x01, 0x08, 0x80
 _TCP = 6
 SEGMENTS_MAX = 1024  # a frame that asks for more is not worth the work
-_FRAME_MAX = 65536 + 64
-_INDEX = np.arange(SEGMENTS_MAX, dtype=np.int64)
+FRAME_MAX = 65536 + 64
+INDEX = np.arange(SEGMENTS_MAX, dtype=np.int64)
 
 
 class Shape(NamedTuple):
-    """Of a big TCP frame: offsets in its datagrams, how many they are, octets of payload in all of them but the last,
-    and in the last."""
+    """Of a big frame: offsets in its datagrams, `upper` that of TCP's or UDP's header; how many they are; octets of
+    payload in all of them but the last, and in the last."""
 
     version: int
     ip: int
-    tcp: int
+    upper: int
     payload: int
     segments: int
     mss: int
@@ -64,13 +64,13 @@ def shape_of(frame: memoryview, offload: Offload, front: int, framing: Framing =
     """
     tcp, mss = offload.start, offload.size
     version = 4 if offload.gso & ~vnet.GSO_ECN == vnet.GSO_TCPV4 else 6
-    ip = _ip_offset(frame, version, framing)
+    ip = ip_offset(frame, version, framing)
     if ip is None or not mss or tcp < ip + (20 if version == 4 else 40) or tcp + 20 > len(frame) or tcp & 1:
         return None
     head = tcp + (frame[tcp + 12] >> 4) * 4
     length = len(frame) - head
     count = max(1, -(-length // mss))
-    if head < tcp + 20 or length < 0 or count > SEGMENTS_MAX or len(frame) > _FRAME_MAX:
+    if head < tcp + 20 or length < 0 or count > SEGMENTS_MAX or len(frame) > FRAME_MAX:
         return None
     return Shape(version, front + ip, front + tcp, front + head, count, mss, length - (count - 1) * mss)
 
@@ -92,15 +92,15 @@ def split_all(frames: Sequence[memoryview], front: bytes, shape: Shape) -> Train
     firsts = [_first(front + frame[:head], shape) for frame in frames]
     rows[:, :, : shape.payload] = np.frombuffer(b"".join(firsts), np.uint8).reshape(many, 1, shape.payload)
     for row, frame in zip(rows, frames, strict=True):
-        _payload(row, np.frombuffer(frame[head:], np.uint8), shape)
-    _numbers(rows, firsts, [frame[head - shape.payload + shape.tcp + 13] for frame in frames], shape)
+        put_payload(row, np.frombuffer(frame[head:], np.uint8), shape)
+    _numbers(rows, firsts, [frame[head - shape.payload + shape.upper + 13] for frame in frames], shape)
     flat = rows.reshape(many * count, padded)
     if width & 1:
         flat = np.ascontiguousarray(flat[:, :width])
     return Train(flat.reshape(-1)[: many * count * width - shape.mss + shape.last], width, many * count)
 
 
-def _ip_offset(frame: memoryview, version: int, framing: Framing) -> int | None:
+def ip_offset(frame: memoryview, version: int, framing: Framing) -> int | None:
     """Where the IP header starts, behind Ethernet and one VLAN tag maybe; None if it is not of this version."""
     if len(frame) < 40:
         return None
@@ -110,7 +110,7 @@ def _ip_offset(frame: memoryview, version: int, framing: Framing) -> int | None:
 
 def _first(header: bytes, shape: Shape) -> bytearray:
     """The headers that all segments start from: of full length, without checksums, flags only that all of them bear."""
-    made, ip, tcp = bytearray(header), shape.ip, shape.tcp
+    made, ip, tcp = bytearray(header), shape.ip, shape.upper
     if shape.version == 4:
         made[ip + 2 : ip + 4] = (shape.size - ip).to_bytes(2, "big")
         made[ip + 10 : ip + 12] = b"\0\0"
@@ -121,7 +121,7 @@ def _first(header: bytes, shape: Shape) -> bytearray:
     return made
 
 
-def _payload(rows: Octets, payload: Octets, shape: Shape) -> None:
+def put_payload(rows: Octets, payload: Octets, shape: Shape) -> None:
     full, at, mss, last = len(rows) - 1, shape.payload, shape.mss, shape.last
     if last == mss:
         rows[:, at : at + mss] = payload.reshape(full + 1, mss)
@@ -149,7 +149,7 @@ def _numbers(rows: Octets, firsts: Sequence[bytearray], flags: Sequence[int], sh
     `rows` are datagrams by frame. FIN and PSH stand on a frame's last segment only, CWR on its first only.
     """
     version, ip, tcp, payload, count, mss, last = shape
-    shorter, index = mss - last, _INDEX[:count]
+    shorter, index = mss - last, INDEX[:count]
     columns = rows.view(_columns(version, ip, tcp, rows.shape[2]))[:, :, 0]
     told = np.array([_told(first, shape) for first in firsts], np.int64)
     if version == 4:

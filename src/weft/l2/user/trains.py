@@ -6,18 +6,19 @@ through here; a `Framing` says what stands before the IP packet in their datagra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from weft.l2.user import vnet
 from weft.l2.user.checksums import Octets
-from weft.l2.user.cut import cut
 from weft.l2.user.framing import VXLAN, Framing
 from weft.l2.user.layout import layout
 from weft.l2.user.merge import Run, Train, train
 from weft.l2.user.split import Shape, finish, shape_of
+from weft.l2.user.split import Train as Cut
+from weft.l2.user.split_udp import split_udp
 from weft.l2.user.vnet import Offload
 
 _TCP = (vnet.GSO_TCPV4, vnet.GSO_TCPV6)
@@ -27,30 +28,9 @@ class Refused(ValueError):
     """A frame that can't be sent; its text is the reason, as the counters name it."""
 
 
-class Single(NamedTuple):
-    """One frame behind its encapsulation, `size` octets together."""
-
-    frame: memoryview
-    size: int
-
-
 def big(offload: Offload) -> bool:
     """Whether a frame stands for many TCP segments."""
     return offload.gso & ~vnet.GSO_ECN in _TCP
-
-
-def singles(frame: memoryview, offload: Offload, front: bytes, framing: Framing = VXLAN) -> Iterable[Single]:
-    """What to send for one frame of a device that is not `big`. Raises Refused.
-
-    `front`: the encapsulation. Checksums are finished, in place where the frame is sent as it is.
-    """
-    if offload.gso == vnet.GSO_UDP_L4 and framing.link:
-        return (Single(memoryview(one), len(front) + len(one)) for one in cut(frame, offload))
-    if offload.gso != vnet.GSO_NONE:
-        raise Refused("offload not known")
-    if offload.flags & vnet.NEEDS_CSUM and not finish(frame, offload, framing):
-        raise Refused("offload header")
-    return (Single(frame, len(front) + len(frame)),)
 
 
 def shaped(frame: memoryview, offload: Offload, front: bytes, framing: Framing = VXLAN) -> Shape:
@@ -59,6 +39,22 @@ def shaped(frame: memoryview, offload: Offload, front: bytes, framing: Framing =
     if shape is None:
         raise Refused("offload header")
     return shape
+
+
+def finished(frame: memoryview, offload: Offload, front: bytes, framing: Framing = VXLAN) -> Cut | None:
+    """What to send for a frame that is not `big`: a train where it stands for many UDP datagrams; None: itself behind
+    the encapsulation `front`, its checksum finished in place. Raises Refused.
+    """
+    if offload.gso == vnet.GSO_UDP_L4:
+        made = split_udp(frame, offload, front, framing)
+        if made is None:
+            raise Refused("offload header")
+        return made
+    if offload.gso != vnet.GSO_NONE:
+        raise Refused("offload not known")
+    if offload.flags & vnet.NEEDS_CSUM and not finish(frame, offload, framing):
+        raise Refused("offload header")
+    return None
 
 
 class Incoming(NamedTuple):

@@ -12,7 +12,7 @@ from weft.l2.user.framing import BARE
 from weft.l2.user.iptunnel import answer, header
 from weft.l2.user.iptunnel.batch import Batch
 from weft.l2.user.iptunnel.state import TunnelState
-from weft.l2.user.trains import Refused, big, shaped, singles
+from weft.l2.user.trains import Refused, big, finished, shaped
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import Tally
 
@@ -74,10 +74,11 @@ class TunnelEgress:
     def _send(self, state: TunnelState, packet: memoryview, offload: vnet.Offload, vtep: str) -> None:
         if not big(offload):
             self._settle()
-            for single in singles(packet, offload, b"", BARE):
-                self._add(
-                    state.underlay, vtep, memoryview(bytes(single.frame)), single.size
-                )  # the buffer is the next's
+            train = finished(packet, offload, b"", BARE)
+            if train is None:
+                self._add(state.underlay, vtep, memoryview(bytes(packet)), len(packet))  # the buffer is the next one's
+            else:
+                self._add(state.underlay, vtep, train.data.data, train.size)
             return
         shape = shaped(packet, offload, b"", BARE)
         if not self._bundle.takes(b"", shape):

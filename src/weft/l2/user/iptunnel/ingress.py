@@ -37,7 +37,7 @@ class TunnelIngress:
         """Forwards what waits at the tunnel's socket."""
         underlay = state.underlay
         for _ in range(BUDGET):
-            found, more = gather(lambda into: underlay.receive(underlay.unicast, into), self._buffer)
+            found, more = gather(lambda into: underlay.receive(underlay.unicast, into), self._buffer, BARE)
             for at, arrival in found:
                 self.take(state, arrival, now, at)
             if not more:
