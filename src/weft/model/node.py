@@ -15,9 +15,6 @@ class DatapathKind(StrEnum):
     USER = "user"
 
 
-RELAYING = frozenset({DatapathKind.KERNEL, DatapathKind.OVS})  # those that the ARP relay runs on (weft.wire.relay)
-
-
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A host that takes part: `vtep` is its address on the underlay, IPv4 or IPv6."""
 

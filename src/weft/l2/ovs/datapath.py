@@ -46,7 +46,6 @@ class OvsDatapath:
     default is the system's own, a lab has one for each host.
     """
 
-    relays = True  # it can punt what tunnels bring (weft.agent.layers)
     takes_udp_port = True  # what arrives on a segment's UDP port never reaches a vxlan device beside it
 
     def __init__(

@@ -57,19 +57,20 @@ class Egress:
         tally.port_in[name] += 1
         tally.port_in_octets[name] += len(frame)
         ears = self.world.ears
-        if ears.watched and state.segment.key in ears.watched and port.for_hosts:
+        if ears.watched and state.segment.key in ears.watched and (port.for_hosts or state.switch.relayed):
             ears.hear(state.segment.key, name, frame, state.switch, now)
         way = state.switch.from_port(name, frame, now)
         if way.drop:
             tally.drops[way.drop] += 1
         if way.reply:
-            self._write(name, [vnet.PLAIN, way.reply])
+            self.write(name, [vnet.PLAIN, way.reply])
         for other in way.ports:
-            self._write(other, [self._buffer[:size]])
+            self.write(other, [self._buffer[:size]])
         if way.vteps:
             self.tunnel(state, size, way.vteps)
 
-    def _write(self, name: str, parts: list[bytes | memoryview]) -> None:
+    def write(self, name: str, parts: list[bytes | memoryview]) -> None:
+        """A frame behind its offload header to a local port; counted as dropped where the port does not take it."""
         port = self.world.ports.get(name)
         if port is None:
             return

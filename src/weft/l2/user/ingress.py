@@ -12,7 +12,8 @@ import socket
 import numpy as np
 
 from weft.l2.user import ecn, vnet
-from weft.l2.user.arrive import delivery
+from weft.l2.user.arrive import delivery, uncut
+from weft.l2.user.cut import cut
 from weft.l2.user.framing import VXLAN
 from weft.l2.user.merge import merged
 from weft.l2.user.trains import incoming
@@ -47,6 +48,8 @@ class Ingress:
         if arrival.vtep == underlay.vtep:
             self.tally.drops["our own"] += 1
             return
+        if arrival.size < arrival.octets and self._uncut(underlay, arrival, now):
+            return
         for at, size, train, run in incoming(self._octets, arrival.octets, arrival.size):
             if train is None or run is None:
                 self._single(underlay, arrival, at, size, now)
@@ -74,9 +77,11 @@ class Ingress:
 
     def _single(self, underlay: Underlay, arrival: Arrival, at: int, size: int, now: float) -> None:
         state = self._segment(underlay, arrival.vtep, at, size)
-        if state is None:
-            return
-        frame = self._buffer[at + VXLAN.front : at + size]
+        if state is not None:
+            self._whole(state, arrival, self._buffer[at + VXLAN.front : at + size], now)
+
+    def _whole(self, state: SegmentState, arrival: Arrival, frame: memoryview, now: float) -> None:
+        """A frame that nothing is merged with."""
         header = delivery(frame, state.longest)
         if header is None:
             self.tally.drops["oversized"] += 1
@@ -85,6 +90,17 @@ class Ingress:
         self._frame[: vnet.SIZE] = header
         self._frame[vnet.SIZE : end] = frame
         self._deliver(state, arrival, self._frame[:end], 1, now)
+
+    def _uncut(self, underlay: Underlay, arrival: Arrival, now: float) -> bool:
+        """Whether it was one frame that stands for many UDP datagrams."""
+        frame = self._buffer[VXLAN.front : arrival.octets]
+        offload = uncut(frame, arrival.size)
+        if offload is None:
+            return False
+        if (state := self._segment(underlay, arrival.vtep, 0, arrival.octets)) is not None:
+            for one in cut(frame, offload):
+                self._whole(state, arrival, memoryview(one), now)
+        return True
 
     def _deliver(self, state: SegmentState, arrival: Arrival, packet: memoryview, count: int, now: float) -> None:
         """`packet`: offload header and frame, which stands for `count` datagrams."""
@@ -98,6 +114,8 @@ class Ingress:
         way = state.switch.from_tunnel(arrival.vtep, frame, now)
         if way.drop:
             tally.drops[way.drop] += count
+        if way.punt and not self.world.ears.arrived(key, arrival.vtep, frame):
+            tally.drops["punt"] += count
         for name in way.ports:
             port = self.world.ports.get(name)
             if port is None:

@@ -20,8 +20,8 @@ from weft.wire.checksum import checksum
 _FIN, _PSH, _CWR = 0x01, 0x08, 0x80
 _TCP = 6
 SEGMENTS_MAX = 1024  # a frame that asks for more is not worth the work
-_FRAME_MAX = 65536 + 64
-_INDEX = np.arange(SEGMENTS_MAX, dtype=np.int64)
+FRAME_MAX = 65536 + 64
+INDEX = np.arange(SEGMENTS_MAX, dtype=np.int64)
 
 
 class Train(NamedTuple):
@@ -39,39 +39,40 @@ def split(frame: memoryview, offload: Offload, front: bytes, framing: Framing = 
     """
     tcp, mss = offload.start, offload.size
     version = 4 if offload.gso & ~vnet.GSO_ECN == vnet.GSO_TCPV4 else 6
-    ip = _ip_offset(frame, version, framing)
+    ip = ip_offset(frame, version, framing)
     if ip is None or not mss or tcp < ip + (20 if version == 4 else 40) or tcp + 20 > len(frame) or tcp & 1:
         return None
     head = tcp + (frame[tcp + 12] >> 4) * 4
     length = len(frame) - head
     count = max(1, -(-length // mss))
-    if head < tcp + 20 or length < 0 or count > SEGMENTS_MAX or len(frame) > _FRAME_MAX:
+    if head < tcp + 20 or length < 0 or count > SEGMENTS_MAX or len(frame) > FRAME_MAX:
         return None
     base, width = len(front), len(front) + head + mss
     last = length - (count - 1) * mss
-    shape = _Shape(version, base + ip, base + tcp, base + head, mss, last)
+    shape = Shape(version, base + ip, base + tcp, base + head, mss, last)
     first = _first(front + frame[:head], shape)
     rows = np.empty((count, width + (width & 1)), np.uint8)
     rows[:, : shape.payload] = np.frombuffer(first, np.uint8)
-    _payload(rows, np.frombuffer(frame[head:], np.uint8), shape)
+    put_payload(rows, np.frombuffer(frame[head:], np.uint8), shape)
     _numbers(rows, first, frame[tcp + 13], shape)
     if width & 1:  # the rows were padded to whole words for the sums
         rows = np.ascontiguousarray(rows[:, :width])
     return Train(rows.reshape(-1)[: count * width - mss + last], width, count)
 
 
-class _Shape(NamedTuple):
-    """Offsets in a datagram; octets of payload in all segments but the last, and in the last."""
+class Shape(NamedTuple):
+    """Offsets in a datagram, `upper` that of TCP's or UDP's header; octets of payload in all segments but the last, and
+    in the last."""
 
     version: int
     ip: int
-    tcp: int
+    upper: int
     payload: int
     mss: int
     last: int
 
 
-def _ip_offset(frame: memoryview, version: int, framing: Framing) -> int | None:
+def ip_offset(frame: memoryview, version: int, framing: Framing) -> int | None:
     """Where the IP header starts, behind Ethernet and one VLAN tag maybe; None if it is not of this version."""
     if len(frame) < 40:
         return None
@@ -79,9 +80,9 @@ def _ip_offset(frame: memoryview, version: int, framing: Framing) -> int | None:
     return at if frame[at] >> 4 == version else None
 
 
-def _first(header: bytes, shape: _Shape) -> bytearray:
+def _first(header: bytes, shape: Shape) -> bytearray:
     """The headers that all segments start from: of full length, without checksums, flags only that all of them bear."""
-    made, ip, tcp = bytearray(header), shape.ip, shape.tcp
+    made, ip, tcp = bytearray(header), shape.ip, shape.upper
     if shape.version == 4:
         made[ip + 2 : ip + 4] = (shape.payload - ip + shape.mss).to_bytes(2, "big")
         made[ip + 10 : ip + 12] = b"\0\0"
@@ -92,7 +93,7 @@ def _first(header: bytes, shape: _Shape) -> bytearray:
     return made
 
 
-def _payload(rows: Octets, payload: Octets, shape: _Shape) -> None:
+def put_payload(rows: Octets, payload: Octets, shape: Shape) -> None:
     full, at, mss, last = len(rows) - 1, shape.payload, shape.mss, shape.last
     rows[:full, at : at + mss] = payload[: full * mss].reshape(full, mss)
     rows[full, at : at + last] = payload[full * mss :]
@@ -111,7 +112,7 @@ def _columns(version: int, ip: int, tcp: int, width: int) -> np.dtype[np.void]:
     return np.dtype({"names": list(fields), "formats": formats, "offsets": offsets, "itemsize": width})
 
 
-def _numbers(rows: Octets, first: bytearray, flags: int, shape: _Shape) -> None:
+def _numbers(rows: Octets, first: bytearray, flags: int, shape: Shape) -> None:
     """Fills what differs: sequence numbers, identifications that count up, checksums, flags and lengths at the ends.
 
     FIN and PSH stand on the last segment only, CWR on the first only.
@@ -120,12 +121,12 @@ def _numbers(rows: Octets, first: bytearray, flags: int, shape: _Shape) -> None:
     count, shorter = len(rows), shape.mss - shape.last
     columns = rows.view(_columns(shape.version, ip, tcp, rows.shape[1]))[:, 0]
     if shape.version == 4:
-        numbers = total(first[ip + 4 : ip + 6]) + _INDEX[:count] & 0xFFFF
+        numbers = total(first[ip + 4 : ip + 6]) + INDEX[:count] & 0xFFFF
         columns["identification"] = numbers
         numbers += (total(first[ip:tcp]) - total(first[ip + 4 : ip + 6])) % MODULUS
         numbers[-1] -= shorter
         columns["header_checksum"] = complement(numbers)
-    numbers = total(first[tcp + 4 : tcp + 8]) + _INDEX[:count] * mss & 0xFFFFFFFF
+    numbers = total(first[tcp + 4 : tcp + 8]) + INDEX[:count] * mss & 0xFFFFFFFF
     columns["sequence"] = numbers
     addresses = first[ip + 12 : ip + 20] if shape.version == 4 else first[ip + 8 : ip + 40]
     constant = (

@@ -13,14 +13,14 @@ import numpy as np
 
 from weft.l2.user import vnet
 from weft.l2.user.checksums import Octets
-from weft.l2.user.cut import cut
 from weft.l2.user.framing import VXLAN, Framing
 from weft.l2.user.layout import layout
 from weft.l2.user.merge import Run, Train, train
 from weft.l2.user.split import finish, split
+from weft.l2.user.split_udp import split_udp
 from weft.l2.user.vnet import Offload
 
-_TCP = (vnet.GSO_TCPV4, vnet.GSO_TCPV6)
+_SPLIT = {vnet.GSO_TCPV4: split, vnet.GSO_TCPV6: split, vnet.GSO_UDP_L4: split_udp}
 
 
 class Refused(ValueError):
@@ -40,13 +40,12 @@ def outgoing(frame: memoryview, offload: Offload, front: bytes, framing: Framing
 
     `front`: the encapsulation. Checksums are finished, in place where the frame is sent as it is.
     """
-    if offload.gso & ~vnet.GSO_ECN in _TCP:
-        made = split(frame, offload, front, framing)
+    cut = _SPLIT.get(offload.gso & ~vnet.GSO_ECN)
+    if cut is not None:
+        made = cut(frame, offload, front, framing)
         if made is None:
             raise Refused("offload header")
         return (Outgoing(frame, made.data.data, made.size),)
-    if offload.gso == vnet.GSO_UDP_L4 and framing.link:
-        return (Outgoing(memoryview(one), None, len(front) + len(one)) for one in cut(frame, offload))
     if offload.gso != vnet.GSO_NONE:
         raise Refused("offload not known")
     if offload.flags & vnet.NEEDS_CSUM and not finish(frame, offload, framing):
