@@ -97,7 +97,7 @@ class EtcdStore:
         together = {"success": [{"request_range": read} for read in reads]}
         answer = await self._client.call("kv/txn", together, TxnAnswer)
         if len(answer.responses) != len(places):
-            raise self._client.unreachable({self.endpoint: "it answers what was not asked"})
+            raise self._client.unreachable({self.endpoint: EndpointError("it answers what was not asked")})
         return answer.header.revision, [done.response_range for done in answer.responses]
 
     async def _revision(self) -> int:
