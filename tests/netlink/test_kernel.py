@@ -186,10 +186,14 @@ def test_what_is_kept_off_a_tunnel_is_found_by_one_look_up(name: str) -> None:
     ):
         _nft(name, wound)
         assert "wx2.2118" not in table.observe()
+        table.put("wx1.2118", items[:1])
         table.put("wx2.2118", items)
         assert table.observe() == {"wx1.2118": items[:1], "wx2.2118": items}
-    table.put("wx1.2118", ())
-    table.put("wx2.2118", ())
+    for number in range(100):  # the answers to so many changes at once would be more than a socket holds
+        table.put(f"wx{number}", items)
+    assert len(table.observe()) == 102
+    for device in table.observe():
+        table.put(device, ())
     assert not _nft(name, "list ruleset")
     table.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.model.address import int_to_mac, words_to_ip
+from weft.model.address import int_to_mac, ip_to_words, words_to_ip
 from weft.plan import tables
 from weft.plan.tables import Table, difference, text
 
@@ -46,3 +46,27 @@ def test_a_table_is_sorted_and_the_last_row_of_a_key_stays(rows: list[tuple[str,
     assert [mac for mac, _ in text(Table.FDB, table)] == sorted(dict(rows))
     assert dict(text(Table.FDB, table)) == dict(rows)
     assert not len(difference(Table.FDB, table, table).put)
+
+
+@given(
+    st.lists(st.tuples(ips, macs), max_size=12),
+    st.lists(ips, max_size=6),
+    st.lists(st.tuples(ips, macs), max_size=6),
+    st.booleans(),
+)
+def test_a_few_rows_are_replaced_as_in_a_dictionary(
+    rows: list[tuple[str, str]], gone: list[str], more: list[tuple[str, str]], many: bool
+) -> None:
+    """The same whether rows are looked for one by one or all at once."""
+    table, few = tables.neighbors(rows), tables._FEW
+    tables._FEW = -1 if many else few
+    try:
+        drop = tables.neighbors((ip, "02:00:00:00:00:00") for ip in gone)
+        found = tables.replaced(Table.NEIGHBORS, table, drop, tables.neighbors(more))
+        asked = tables.chosen(Table.NEIGHBORS, table, (ip_to_words(ip) for ip in gone))
+    finally:
+        tables._FEW = few
+    wanted = {ip: mac for ip, mac in dict(rows).items() if ip not in gone} | dict(more)
+    assert dict(text(Table.NEIGHBORS, found)) == wanted
+    assert found.tolist() == tables.neighbors(wanted.items()).tolist(), "in order"
+    assert dict(text(Table.NEIGHBORS, asked)) == {ip: mac for ip, mac in dict(rows).items() if ip in gone}

@@ -117,7 +117,9 @@ class Feed:
         """The dirty networks, those where an endpoint moved among them; they are clean from now on."""
         moved = self.taken_moves()
         dirty, self._dirty = self._dirty, set()
-        return dirty | {network.name for network in self.world.networks.values() if network.key in moved}
+        vnis = {key.vni for key in moved}
+        networks = (network for network in self.world.networks.values() if network.vni in vnis)
+        return dirty | {network.name for network in networks if network.key in moved}
 
     def taken_moves(self) -> Moves:
         """(MACs, IPs) of endpoints that came, changed or went, by segment; settled from now on."""

@@ -29,11 +29,12 @@ class Scope:
 
 def scopes(world: World, node: str) -> Iterator[Scope]:
     """Control-plane networks with ports on the node, but for the host's own: it is declared, and no device shows it."""
-    for network in world.networks.values():
-        ports = frozenset(
-            port.name for port in world.ports_on(network.name, node) if port.attach.kind is not AttachKind.HOST
-        )
-        if ports and network.learning is Learning.CONTROL_PLANE:
+    for name in world.declarations.groups_on(node):
+        network = world.networks.get(name)
+        if network is None or network.learning is not Learning.CONTROL_PLANE:
+            continue
+        ports = frozenset(world.declarations.names_on(name, node, without=AttachKind.HOST))
+        if ports:
             try:
                 yield Scope(network, ports, tuple(span(subnet) for subnet in network.subnets))
             except ValueError:  # such a network is held, and `weft status` says why

@@ -22,7 +22,8 @@ def rows_of(
     operations: list[PutRows | DropRows] = []
     whole: set[str] = set()
     routed = {name for router in world.routers.values() for name in router.gateways}
-    networks = {network.key: network for network in world.networks.values() if network.key in moves}
+    vnis = {key.vni for key in moves}
+    networks = {network.key: network for network in world.networks.values() if network.vni in vnis}
     for key, (macs, ips) in moves.items():
         network = networks.get(key)
         if network is None:

@@ -43,6 +43,8 @@ def places(world: World, network: Network) -> Places:
         return Places(none, none, none, none, none, tuple(locations(world, network)))
     rows = ports.rows(network.name)
     rows = rows[column(ports.macs)[rows] != NO_MAC]
+    if not seen.count(network.key):
+        return Places(*_columns(ports, rows))
     macs = column(ports.macs)[rows]
     both = np.isin(macs, column(seen.macs)[seen.rows(network.key)])
     plain, contested = _sighted(world, network, macs)
@@ -83,7 +85,7 @@ def _claimed(world: World, network: Network) -> Words:
     return all_folded(np.concatenate((high, gateways[:, 0])), np.concatenate((low, gateways[:, 1])))
 
 
-def _columns(hosts: Columns[Any, Any], rows: Rows) -> tuple[Words, ...]:
+def _columns(hosts: Columns[Any, Any], rows: Rows) -> tuple[Words, Words, Words, Words, Words]:
     """As `Places` has them."""
     macs, nodes = column(hosts.macs)[rows], column(hosts.nodes)[rows].astype(np.uint64)
     of, high, low = hosts.addresses(rows)

@@ -82,6 +82,11 @@ class Ports(Hosts[str, Port]):
             return None
         return next((row for row in self._named(name) if self.groups[row] == number), None)
 
+    def names_on(self, network: str, node: str, without: AttachKind) -> Iterator[str]:
+        """Names of a network's ports on a node, but for those of a kind."""
+        other = _KINDS.index(without)
+        return (self.name_of(row) for row in self.on(network, node) if self.kinds[row] != other)
+
     def networks_with(self, name: str) -> list[str]:
         """The networks that have a port of this name."""
         return [self.numbers.things[self.groups[row]] for row in self._named(name)]

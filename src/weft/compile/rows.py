@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-import numpy as np
-
 from weft.compile.endpoints import locate, owner
 from weft.compile.world import World
 from weft.model.address import ip_to_words, mac_to_int
@@ -18,7 +16,7 @@ from weft.model.port import AttachKind
 from weft.plan import tables
 from weft.plan.node import NodePlan
 from weft.plan.operations import DropRows, PutRows
-from weft.plan.tables import Rows, Table, Tables, difference, normalized
+from weft.plan.tables import Rows, Table, Tables, chosen, difference, replaced
 
 
 def touch(
@@ -29,11 +27,11 @@ def touch(
     if old is None or network.learning is Learning.DATA_PLANE or network.routed:
         return plan, []
     new = {Table.FDB: _fdb(plan, world, network, macs)}
-    there = {Table.FDB: old.fdb[np.isin(old.fdb["mac"], np.array([mac_to_int(mac) for mac in macs], np.uint64))]}
+    there = {Table.FDB: chosen(Table.FDB, old.fdb, ((mac_to_int(mac),) for mac in macs))}
     if network.arp is Arp.SUPPRESS:
         asked = {*ips, *_addresses(world, network, macs)}
         new[Table.NEIGHBORS] = _neighbors(plan, world, network, asked)
-        there[Table.NEIGHBORS] = _of(old.neighbors, asked)
+        there[Table.NEIGHBORS] = chosen(Table.NEIGHBORS, old.neighbors, map(ip_to_words, asked))
     puts: list[PutRows | DropRows] = []
     drops: list[PutRows | DropRows] = []
     parts = {table: old[table] for table in Table}
@@ -44,7 +42,7 @@ def touch(
         if len(change.drop):
             drops.insert(0, DropRows(network.key, table, change.drop))
         if len(change.put) or len(change.drop):
-            parts[table] = _replaced(table, parts[table], there[table], rows)
+            parts[table] = replaced(table, parts[table], change.drop, change.put)
     whole = Tables(parts[Table.FDB], parts[Table.NEIGHBORS], parts[Table.FLOOD])
     return replace(plan, tables=plan.tables | {network.key: whole}), [*puts, *drops]
 
@@ -75,21 +73,3 @@ def _neighbors(plan: NodePlan, world: World, network: Network, ips: Collection[s
         if mac and not hosts_own:
             rows.append((ip, mac))
     return tables.neighbors(rows)
-
-
-def _of(rows: Rows, ips: Collection[str]) -> Rows:
-    """The neighbor rows of these addresses."""
-    wanted = np.array(sorted(ip_to_words(ip) for ip in ips), np.uint64).reshape(-1, 2)
-    candidates = rows[np.isin(rows["ip_low"], wanted[:, 1])]
-    if not len(candidates):
-        return candidates
-    pairs = set(map(tuple, wanted.tolist()))
-    kept = [(high, low) in pairs for high, low in candidates[["ip_high", "ip_low"]].tolist()]
-    found: Rows = candidates[np.array(kept, bool)]
-    return found
-
-
-def _replaced(table: Table, rows: Rows, gone: Rows, more: Rows) -> Rows:
-    """`rows`, which hold all of `gone`, without those and with `more`."""
-    kept = difference(table, rows, gone).put if len(gone) else rows
-    return normalized(table, np.concatenate((kept, more)))

@@ -48,23 +48,35 @@ class GatewayTable:
 
     def observe(self) -> dict[str, tuple[str, ...]]:
         """Tunnel → what is kept off it; one whose rules are not whole, or are not reached, is left out."""
-        told, reached = self._told(), self._reached()
+        if not self._leads():
+            return {}
+        told, reached = _told(self._comments()), self._reached()
         return {device: items for device, items in told.items() if device in reached}
 
-    def _told(self) -> dict[str, tuple[str, ...]]:
-        """What the rules say that they are for, wherever in the table they stand."""
-        told: dict[str, dict[str, int]] = {}
-        for body in self._dump(x.GETRULE):
-            device, _, item = x.comment_of(m.parse(body, 4)).partition(" ")
-            if item:
-                items = told.setdefault(device, {})
-                items[item] = items.get(item, 0) + 1
-        return {device: tuple(items) for device, items in told.items() if set(items.values()) == {2}}
+    def put(self, tunnel: str, anycast: tuple[str, ...]) -> None:
+        """Exactly this kept off the tunnel, in one transaction, where it changes; the last takes the table along."""
+        if not self._leads():
+            if anycast or self._comments():
+                self._build(_told(self._comments(_CHAIN)) | {tunnel: anycast})
+            return
+        comments = self._comments(tunnel)
+        there = _told(comments).get(tunnel, ()) if tunnel in self._reached() else ()
+        if there == anycast and (anycast or not comments):
+            return
+        self._commit(self._kept_off(tunnel, anycast) if anycast else self._let_go(tunnel))
+        if not anycast and not self._reached():
+            self._commit([(x.DELTABLE, 0, m.text(1, self.name))])
+
+    def _leads(self) -> bool:
+        """Whether the map is asked, and nothing else: an older version had all rules in this chain."""
+        return self._comments(_CHAIN) == [_MAP]
+
+    def _comments(self, chain: str = "") -> list[str]:
+        """Of the rules of one chain, or of all."""
+        return [x.comment_of(m.parse(body, 4)) for body in self._dump(x.GETRULE, m.text(2, chain) if chain else b"")]
 
     def _reached(self) -> frozenset[str]:
         """The tunnels whose frames come to a chain of theirs."""
-        if [x.comment_of(m.parse(body, 4)) for body in self._dump(x.GETRULE, m.text(2, _CHAIN))] != [_MAP]:
-            return frozenset()
         elements = [each for body in self._dump(x.GETSETELEM, m.text(2, _MAP)) for each in _elements(body)]
         return frozenset(device for device, chain in elements if device == chain)
 
@@ -76,55 +88,81 @@ class GatewayTable:
                 return []
             raise failure(error, f"nft table bridge {self.name}", "read it") from error
 
-    def put(self, tunnel: str, anycast: tuple[str, ...]) -> None:
-        """Exactly this kept off the tunnel; the whole table in one transaction, where it changes."""
-        told = self._told()
-        there = {device: told[device] for device in told.keys() & self._reached()}
-        if there.get(tunnel, ()) == anycast and (anycast or tunnel not in told):
-            return
-        wanted = {device: items for device, items in sorted((told | {tunnel: anycast}).items()) if items}
-        table = m.text(1, self.name)
-        changes: list[x.Change] = [
-            (x.NEWTABLE, m.NLM_F_CREATE, table),  # so that there is one to delete, whatever was there
-            (x.DELTABLE, 0, table),
-        ]
-        if wanted:
-            changes += [(x.NEWTABLE, m.NLM_F_CREATE, table), *self._built(wanted)]
+    def _commit(self, changes: list[x.Change]) -> None:
         try:
             x.transact(self._channel, x.BRIDGE, changes)
         except NetlinkError as error:
             raise failure(error, f"nft table bridge {self.name}", "change it") from error
 
-    def _built(self, wanted: dict[str, tuple[str, ...]]) -> list[x.Change]:
-        """A chain for each tunnel, the map to them, and what leads there."""
+    def _build(self, wanted: dict[str, tuple[str, ...]]) -> None:
+        """The table anew, whatever was there."""
+        table = m.text(1, self.name)
+        changes: list[x.Change] = [
+            (x.NEWTABLE, m.NLM_F_CREATE, table),  # so that there is one to delete
+            (x.DELTABLE, 0, table),
+        ]
+        if any(wanted.values()):
+            changes += [(x.NEWTABLE, m.NLM_F_CREATE, table), *self._frame()]
+        for tunnel, anycast in wanted.items():
+            if anycast:
+                changes += self._kept_off(tunnel, anycast)
+        self._commit(changes)
+
+    def _frame(self) -> list[x.Change]:
+        """The map, and the chain that asks it."""
         table = m.text(1, self.name)
         kind = m.be32(3, _IS_MAP) + m.be32(4, x.IFNAME_TYPE) + m.be32(5, x.IFNAME_LENGTH) + m.be32(6, _VERDICT)
-        size = m.nested(9, m.be32(1, len(wanted)))  # one that is known makes for the quicker kind of hash
-        new_map = table + m.text(2, _MAP) + kind + size + m.be32(10, _MAP_ID) + x.NAMES_IN_HOST_ORDER
-        changes: list[x.Change] = [(x.NEWSET, m.NLM_F_CREATE, new_map)]
-        for device, items in wanted.items():
-            changes.append((x.NEWCHAIN, m.NLM_F_CREATE, table + m.text(3, device)))
-            for item in items:
-                changes += [self._rule(device, item, match) for match in _matches(item)]
-            element = m.nested(1, m.nested(1, m.attribute(1, x.ifname(device))), x.goto(device))
-            place = table + m.text(2, _MAP) + m.be32(4, _MAP_ID)
-            changes.append((x.NEWSETELEM, m.NLM_F_CREATE, place + m.nested(3, element)))
+        new_map = table + m.text(2, _MAP) + kind + m.be32(10, _MAP_ID) + x.NAMES_IN_HOST_ORDER
         hook = m.nested(4, m.be32(1, _POST_ROUTING), m.be32(2, 0))
+        chain = table + m.text(3, _CHAIN) + hook + m.be32(5, 1) + m.text(7, "filter")
         lookup = m.text(1, _MAP) + m.be32(2, x.REG) + m.be32(3, x.VERDICT_REG) + m.be32(4, _MAP_ID)
-        leads = m.nested(4, x.meta(x.META_OIFNAME), x.expression("lookup", lookup))
+        asks = m.nested(4, x.meta(x.META_OIFNAME), x.expression("lookup", lookup))
+        rule = table + m.text(2, _CHAIN) + asks + m.attribute(7, x.comment(_MAP))
         return [
-            *changes,
-            (x.NEWCHAIN, m.NLM_F_CREATE, table + m.text(3, _CHAIN) + hook + m.be32(5, 1) + m.text(7, "filter")),
-            (
-                x.NEWRULE,
-                m.NLM_F_CREATE | m.NLM_F_APPEND,
-                table + m.text(2, _CHAIN) + leads + m.attribute(7, x.comment(_MAP)),
-            ),
+            (x.NEWSET, m.NLM_F_CREATE, new_map),
+            (x.NEWCHAIN, m.NLM_F_CREATE, chain),
+            (x.NEWRULE, m.NLM_F_CREATE | m.NLM_F_APPEND, rule),
         ]
+
+    def _kept_off(self, tunnel: str, anycast: tuple[str, ...]) -> list[x.Change]:
+        """The tunnel's chain with these rules alone, then the way there."""
+        table = m.text(1, self.name)
+        return [
+            (x.NEWCHAIN, m.NLM_F_CREATE, table + m.text(3, tunnel)),
+            (x.DELRULE, 0, table + m.text(2, tunnel)),
+            *(self._rule(tunnel, item, match) for item in anycast for match in _matches(item)),
+            (x.NEWSETELEM, m.NLM_F_CREATE, self._element(tunnel)),
+        ]
+
+    def _let_go(self, tunnel: str) -> list[x.Change]:
+        """No way to the tunnel's chain, and no chain; what is missing of them is made first, to be there to delete."""
+        table = m.text(1, self.name)
+        return [
+            (x.NEWCHAIN, m.NLM_F_CREATE, table + m.text(3, tunnel)),
+            (x.NEWSETELEM, m.NLM_F_CREATE, self._element(tunnel)),
+            (x.DELSETELEM, 0, self._element(tunnel)),
+            (x.DELRULE, 0, table + m.text(2, tunnel)),
+            (x.DELCHAIN, 0, table + m.text(3, tunnel)),
+        ]
+
+    def _element(self, tunnel: str) -> bytes:
+        element = m.nested(1, m.nested(1, m.attribute(1, x.ifname(tunnel))), x.goto(tunnel))
+        return m.text(1, self.name) + m.text(2, _MAP) + m.be32(4, _MAP_ID) + m.nested(3, element)
 
     def _rule(self, device: str, item: str, match: list[bytes]) -> x.Change:
         body = m.text(1, self.name) + m.text(2, device) + m.nested(4, *match, x.drop())
         return x.NEWRULE, m.NLM_F_CREATE | m.NLM_F_APPEND, body + m.attribute(7, x.comment(f"{device} {item}"))
+
+
+def _told(comments: list[str]) -> dict[str, tuple[str, ...]]:
+    """What rules say that they are for: two of each thing that is kept off a device."""
+    told: dict[str, dict[str, int]] = {}
+    for comment in comments:
+        device, _, item = comment.partition(" ")
+        if item:
+            items = told.setdefault(device, {})
+            items[item] = items.get(item, 0) + 1
+    return {device: tuple(items) for device, items in told.items() if set(items.values()) == {2}}
 
 
 def _elements(body: bytes) -> list[tuple[str, str]]:

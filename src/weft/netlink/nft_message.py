@@ -15,7 +15,7 @@ from weft.netlink.namespace import Namespace
 
 SUBSYSTEM = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 16, 17
-NEWTABLE, DELTABLE, NEWCHAIN, GETCHAIN, NEWRULE, GETRULE = 0, 2, 3, 4, 6, 7
+NEWTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE = 0, 2, 3, 4, 5, 6, 7, 8
 NEWSET, NEWSETELEM, GETSETELEM, DELSETELEM = 9, 12, 13, 14
 INET, BRIDGE = 1, 7  # NFPROTO_…
 IPV4, IPV6 = 2, 10
@@ -47,13 +47,17 @@ def generic(family: int) -> bytes:
 
 
 def transact(channel: Channel, family: int, changes: list[Change]) -> None:
-    """All or nothing: the messages between two marks, in one send; each is answered. Raises NetlinkError."""
+    """All or nothing: the messages between two marks, in one send. Raises NetlinkError.
+
+    What is refused is answered before the send returns. Nothing else is: the answers to a hundred messages are more
+    than a socket holds.
+    """
     first = channel.sequence + 1
     mark = struct.pack(">BBH", 0, 0, 10)
     batch = [m.message(_BATCH_BEGIN, m.NLM_F_REQUEST, first, mark)]
     for number, (kind, flags, attributes) in enumerate(changes, first + 1):
         body = generic(family) + attributes
-        batch.append(m.message(SUBSYSTEM | kind, m.NLM_F_REQUEST | m.NLM_F_ACK | flags, number, body))
+        batch.append(m.message(SUBSYSTEM | kind, m.NLM_F_REQUEST | flags, number, body))
     channel.sequence = first + len(changes) + 1
     batch.append(m.message(_BATCH_END, m.NLM_F_REQUEST, channel.sequence, mark))
     channel.socket.send(b"".join(batch))

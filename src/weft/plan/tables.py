@@ -14,9 +14,11 @@ A route's `length` is the prefix length in the mapped form: 128 for one address 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ FDB = np.dtype([("mac", "u8"), ("vtep_high", "u8"), ("vtep_low", "u8")])
 NEIGHBORS = np.dtype([("ip_high", "u8"), ("ip_low", "u8"), ("mac", "u8")])
 FLOOD = np.dtype([("vtep_high", "u8"), ("vtep_low", "u8")])
 ROUTES = np.dtype([("ip_high", "u8"), ("ip_low", "u8"), ("length", "u1"), ("via_high", "u8"), ("via_low", "u8")])
+_FEW = 64  # rows that are looked for one by one
 HOST = 128
 """The length of a route to one address."""
 
@@ -125,6 +128,45 @@ def normalized(table: Table, rows: Rows) -> Rows:
     for name in key:
         last[:-1] |= rows[name][1:] != rows[name][:-1]
     return rows[last]
+
+
+def chosen(table: Table, rows: Rows, wanted: Iterable[tuple[int, ...]]) -> Rows:
+    """The rows of a sorted table that have one of these keys, each given as the numbers of its key's columns."""
+    asked = sorted(set(wanted))
+    if len(asked) > _FEW:
+        like = np.zeros(len(asked), DTYPE[table])
+        like[list(KEY[table])] = asked
+        return rows[np.isin(keys(table, rows), keys(table, like))]
+    key = _reader(table, rows)
+    found = []
+    for each in asked:
+        at = bisect_left(range(len(rows)), each, key=key)
+        if at < len(rows) and key(at) == each:
+            found.append(at)
+    return rows[found]
+
+
+def replaced(table: Table, rows: Rows, gone: Rows, more: Rows) -> Rows:
+    """A sorted table without the rows whose key is in `gone`, and with `more`, which win. Both are sorted as well; of
+    few rows each costs a search, and all together one copy of the table."""
+    if len(gone) + len(more) > _FEW:
+        kept = rows[~np.isin(keys(table, rows), keys(table, gone))] if len(gone) else rows
+        return normalized(table, np.concatenate((kept, more)))
+    edits = {tuple(row[: len(KEY[table])]): gone[:0] for row in gone.tolist()} if len(gone) else {}
+    edits |= {tuple(row[: len(KEY[table])]): more[at : at + 1] for at, row in enumerate(more.tolist())}
+    key = _reader(table, rows)
+    parts, done = [], 0
+    for each, row in sorted(edits.items(), key=itemgetter(0)):
+        at = bisect_left(range(len(rows)), each, done, key=key)
+        parts += [rows[done:at], row]
+        done = at + 1 if at < len(rows) and key(at) == each else at
+    return np.concatenate((*parts, rows[done:]))
+
+
+def _reader(table: Table, rows: Rows) -> Callable[[int], tuple[int, ...]]:
+    """The key of a row by its place."""
+    columns = [rows[name] for name in KEY[table]]
+    return lambda at: tuple(column.item(at) for column in columns)
 
 
 def text(table: Table, rows: Rows) -> list[tuple[str, ...]]:

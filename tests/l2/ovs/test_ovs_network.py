@@ -298,6 +298,15 @@ def test_what_local_hosts_say_is_heard(switches: Switches) -> None:
     assert first.speaker(BLUE).startswith("02:")
 
 
+def test_what_a_host_port_is_sent_is_not_taken_for_what_it_says(switches: Switches) -> None:
+    overlay = Overlay(kind=AttachKind.HOST, arp=Arp.FLOOD)
+    first = up(switches, overlay)[0]
+    first.watch([BLUE])
+    command = ["ip", "netns", "exec", switches.world.hosts[1], "ping", "-c", "3", "-i", "0.05", "-W", "1", "10.1.1.11"]
+    assert not subprocess.run(command, capture_output=True, check=False).returncode
+    assert not [each for each in first.punt() if isinstance(each, Punted)]
+
+
 @pytest.mark.parametrize("overlay", [RELAYED, replace(RELAYED, six=True, mtu=1430)], ids=["ipv4", "ipv6"])
 def test_arp_out_of_a_tunnel_is_punted_with_its_vtep_also_by_a_restarted_switch(
     switches: Switches, overlay: Overlay

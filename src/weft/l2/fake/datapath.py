@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 import weft
 from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, Sought, ToPorts, ToTunnels
 from weft.l2.fake.faults import Faults
@@ -34,7 +32,7 @@ from weft.plan.operations import (
 from weft.plan.port import LocalPort
 from weft.plan.router import Router, RouterDevice
 from weft.plan.segment import Segment
-from weft.plan.tables import Rows, Table, Tables, empty, keys, normalized
+from weft.plan.tables import Rows, Table, Tables, empty, replaced
 
 
 class FakeDatapath:
@@ -181,9 +179,8 @@ class FakeDatapath:
         if half:
             put, drop = put[: len(put) // 2], drop[: len(drop) // 2]
         # What comes into an empty table is in order already, and is not copied: a real one's rows are not ours either.
-        rows = normalized(table, np.concatenate((there[table], put))) if len(there[table]) else put
-        gone = np.isin(keys(table, rows), keys(table, drop))
-        left = replace(there, **{table.value: rows[~gone] if len(drop) else rows})
+        rows = replaced(table, there[table], drop, put) if len(there[table]) else put
+        left = replace(there, **{table.value: rows})
         if isinstance(key, RouterDevice):
             self.router_tables[key] = left
         else:

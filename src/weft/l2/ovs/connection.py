@@ -50,10 +50,13 @@ class Connection:
                 return None
             if not octets:
                 return None
-            for message in self._stream.feed(octets):
+            found += self._stream.feed(octets)
+        try:
+            for message in found:
                 if message.kind == ECHO_REQUEST:
                     self.send(Message(ECHO_REPLY, message.body, message.transaction).encode())
-                found.append(message)
+        except WeftError:
+            return None
         return None if self._stream.broken else found
 
 

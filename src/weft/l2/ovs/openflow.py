@@ -60,17 +60,18 @@ class Stream:
         self._octets = b""
         self.broken = False
 
-    def feed(self, octets: bytes) -> Iterator[Message]:
-        self._octets += octets
-        while len(self._octets) >= _HEADER.size and not self.broken:
-            _, kind, length, transaction = _HEADER.unpack_from(self._octets)
-            if length < _HEADER.size:
-                self.broken = True
-                return
-            if len(self._octets) < length:
-                return
-            body, self._octets = self._octets[_HEADER.size : length], self._octets[length:]
-            yield Message(kind, body, transaction)
+    def feed(self, octets: bytes) -> list[Message]:
+        """The messages that are whole now."""
+        octets, found, at = self._octets + octets, [], 0
+        while len(octets) - at >= _HEADER.size and not self.broken:
+            _, kind, length, transaction = _HEADER.unpack_from(octets, at)
+            self.broken = length < _HEADER.size
+            if self.broken or len(octets) - at < length:
+                break
+            found.append(Message(kind, octets[at + _HEADER.size : at + length], transaction))
+            at += length
+        self._octets = octets[at:]
+        return found
 
 
 # Out

@@ -37,10 +37,7 @@ class TunnelPunt:
 
     def read(self) -> Iterator[Punted]:
         """What has come, a bounded part of it; never blocks. A connection that broke is closed."""
-        try:
-            messages = self._connection.read(1) if self._connection else []
-        except WeftError:
-            messages = None
+        messages = self._connection.read(1) if self._connection else []
         if messages is None:
             self.close()
         for message in messages or ():
