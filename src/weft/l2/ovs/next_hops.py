@@ -61,7 +61,10 @@ class NextHops:
         hops, told = self._find(remotes), self._switch.told()
         if not told.system:
             with self._switch.controlled() as control:
-                told_routes.tell(control, UNDERLAY, hops, told, anew=True)
+                if remotes:
+                    told_routes.tell(control, UNDERLAY, hops, told, anew=True)
+                else:
+                    told_routes.forget(control, told)
         for hop in {hop.address: hop for hop in hops}.values():
             with contextlib.suppress(WeftError, NetlinkError):  # the first packet will ask then
                 routes.keep_resolved(self._switch.host.channel, hop)

@@ -45,20 +45,23 @@ def parse(shown: str, device: str) -> Told:
 
 
 def tell(control: Rpc, device: str, hops: Iterable[NextHop], told: Told, *, anew: bool = False) -> None:
-    """Makes what was told these next hops by a device; `anew`: those that agree too, whose device may be another.
+    """Makes these next hops known, by a device; `anew`: those that agree too, whose device may be another.
 
-    A route that ovs-vswitchd refuses is left out: it has no address in the device's network. Those that nobody needs
-    any more stay until none is needed: to delete one makes it forget the device's tunnels (rt_entry_delete__).
+    A route that ovs-vswitchd refuses is left out: it has no address in the device's network. What nobody needs any more
+    stays: to delete a route makes it forget the device's tunnels (rt_entry_delete__ in lib/ovs-router.c).
     """
-    wanted = {hop.target: hop.address for hop in hops}
-    for target in () if wanted else told.hops:
-        with contextlib.suppress(WeftError):
-            control.call("ovs/route/del", f"{target}/{_width(target)}")
-    for target, address in wanted.items():
+    for target, address in {hop.target: hop.address for hop in hops}.items():
         if anew or told.hops.get(target) != address:
             gateway = () if address == target else (address,)
             with contextlib.suppress(WeftError):
                 control.call("ovs/route/add", f"{target}/{_width(target)}", device, *gateway)
+
+
+def forget(control: Rpc, told: Told) -> None:
+    """Takes back all that was told: there are no tunnels any more."""
+    for target in told.hops:
+        with contextlib.suppress(WeftError):
+            control.call("ovs/route/del", f"{target}/{_width(target)}")
 
 
 def _width(address: str) -> int:
