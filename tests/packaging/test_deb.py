@@ -25,7 +25,7 @@ from tests.store.etcd_server import Member
 from weft.netlink import namespace
 
 __all__ = ["underlay"]
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]  # debootstrap takes minutes on a busy machine
 
 PATIENCE = 30.0
 MIRROR = "http://deb.debian.org/debian"
