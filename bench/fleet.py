@@ -28,6 +28,7 @@ import structlog
 from weft.agent.agent import Agent
 from weft.agent.layers import Layers
 from weft.agent.status import wait_in_sync
+from weft.agent.steady import steady
 from weft.l2.datapath import Applied
 from weft.l2.open import open_datapath
 from weft.l3.routing import KernelRouting
@@ -41,6 +42,7 @@ from weft.plan.operations import Operation, PutRows
 from weft.plan.tables import Table
 from weft.store import Store, open_store
 from weft.store.intent import update
+from weft.store.mux import MuxStore
 from weft.store.records import Keys
 
 NETWORK = Network(name="blue", vni=5000, subnets=("10.0.0.0/16",))
@@ -98,7 +100,7 @@ def _p99(ordered: list[float]) -> float:
 async def _measure(url: str, hosts: int, ports: int) -> list[tuple[float, float]]:
     """(wall, CPU of this process) in seconds until each port was programmed."""
     cluster = f"weft-bench-{os.getpid()}"
-    store, keys = open_store(url), Keys(cluster)
+    store, keys = MuxStore(open_store(url)), Keys(cluster)
     nodes = {f"h{n}": Node(name=f"h{n}", vtep=f"192.168.33.{1 + n}") for n in range(hosts)}
     first = {f"h{n}": _port(f"h{n}", f"h{n}", n, Attach(kind=AttachKind.HOST)) for n in range(hosts)}
     intent = Intent(nodes, {"blue": NETWORK}, {}, first)
@@ -141,7 +143,8 @@ async def _agents(store: Store, cluster: str, nodes: dict[str, Node]) -> AsyncIt
             subprocess.run(["ip", "-n", where, "link", "set", "lo", "up"], check=True)
             subprocess.run(["ip", "-n", where, "address", "add", f"{node.vtep}/24", "dev", "lo"], check=True)
             paths[name] = Noting(cluster, where)
-        tasks = [asyncio.create_task(Agent(store, name, path, cluster=cluster).run()) for name, path in paths.items()]
+        agents = [Agent(store, name, path, cluster=cluster, settled=steady) for name, path in paths.items()]
+        tasks = [asyncio.create_task(agent.run()) for agent in agents]
         await wait_in_sync(store, Keys(cluster), nodes, 120)
         yield paths
     finally:

@@ -3,26 +3,19 @@
     python -m bench overlay [ROUNDS]     (after the bridged stream)
 
 Two hosts on one LAN, a container on each, in two networks. Weft: a distributed gateway on both hosts, asymmetric and
-symmetric IRB. By hand: the gateways' addresses on the bridges themselves, in the hosts' own namespace, with permanent
-neighbor and FDB rows (the shortest way there is).
+symmetric IRB. By hand, on two hosts more: the gateways' addresses on the bridges themselves, in the hosts' own
+namespace, with permanent neighbor and FDB rows (the shortest way there is).
 """
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-from bench import traffic
-from weft.lab import lab
-from weft.model.file import parse
+from bench import by_hand, crossing, traffic
 
-ROUNDS = 7
+ROUNDS = 9
 NAME = "bench-routed"
 FILE = """
-nodes:
-  h1: {vtep: 192.168.33.1}
-  h2: {vtep: 192.168.33.2}
 networks:
   blue: {vni: 5000, subnet: 10.1.1.0/24}
   green: {vni: 6000, subnet: 10.1.2.0/24}
@@ -62,31 +55,17 @@ ip -n {h} address add 10.9.{vni}.1/24 dev br{vni}
 
 def run(*arguments: str) -> Iterator[str]:
     count = int(arguments[0]) if arguments else ROUNDS
-    with _topology() as ends:
-        figures = traffic.rounds(ends, count)
+    ends = {
+        "Weft, asymmetric": (f"weft-{NAME}-h1.a", f"weft-{NAME}-h2.b", "10.1.2.12"),
+        "by hand": (by_hand.hand(NAME, 1), by_hand.hand(NAME, 2), "10.9.10.2"),
+        "Weft, symmetric": (f"weft-{NAME}-h1.c", f"weft-{NAME}-h2.d", "10.1.2.12"),
+    }
+    with by_hand.beside(NAME, FILE, _commands):
+        figures, costs = traffic.rounds(ends, count), crossing.costs(ends)
     yield f"### Routed from one network into another, {count} interleaved rounds of {traffic.SECONDS} s"
-    yield from traffic.table(figures, "by hand")
+    yield from traffic.table(figures, costs, "by hand")
 
 
-@contextmanager
-def _topology() -> Iterator[dict[str, traffic.End]]:
-    lab.up(parse({f"{NAME}.yaml": FILE}), NAME)
-    made: list[str] = []
-    try:
-        for number, peer in ((1, 2), (2, 1)):
-            host, container = f"weft-{NAME}-h{number}", f"weft-{NAME}-hand{number}"
-            made.append(container)
-            values = {"h": host, "c": container, "vtep": f"192.168.33.{number}", "peer": f"192.168.33.{peer}"}
-            values |= {"mine": str(8 + number), "other": str(8 + peer), "mac": MAC[number], "far": MAC[peer]}
-            for text in (NETWORK.format(**values, vni=9), NETWORK.format(**values, vni=10), HOME.format(**values)):
-                for line in text.strip().splitlines():
-                    subprocess.run(line.split(), check=True)
-        yield {
-            "Weft, asymmetric": (f"weft-{NAME}-h1.a", f"weft-{NAME}-h2.b", "10.1.2.12"),
-            "by hand": (f"weft-{NAME}-hand1", f"weft-{NAME}-hand2", "10.9.10.2"),
-            "Weft, symmetric": (f"weft-{NAME}-h1.c", f"weft-{NAME}-h2.d", "10.1.2.12"),
-        }
-    finally:
-        for name in made:
-            subprocess.run(["ip", "netns", "delete", name], check=False)
-        lab.down(NAME)
+def _commands(number: int, values: dict[str, str]) -> str:
+    values = values | {"mine": str(8 + number), "other": str(11 - number), "mac": MAC[number], "far": MAC[3 - number]}
+    return "".join(text.format(**values, vni=vni) for text, vni in ((NETWORK, 9), (NETWORK, 10), (HOME, 0)))

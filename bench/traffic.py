@@ -24,27 +24,39 @@ class Figure:
 
 
 def rounds(ends: Mapping[str, End], count: int) -> dict[str, list[Figure]]:
-    """Every contender once a round."""
+    """Every contender once a round, every other round from the last to the first."""
     figures: dict[str, list[Figure]] = {name: [] for name in ends}
-    for _ in range(count):
-        for name, end in ends.items():
-            figures[name].append(_figure(*end))
+    for number in range(count):
+        for name in reversed(list(ends)) if number % 2 else ends:
+            figures[name].append(_figure(*ends[name]))
     return figures
 
 
-def table(figures: Mapping[str, list[Figure]], peer: str) -> Iterator[str]:
-    """Medians, in Markdown; ratios are medians of pairs of one round."""
-    yield f"| | Gbit/s of one TCP stream | / {peer} | CPU s/GB | 64-octet UDP packets/s | / {peer} |"
-    yield "|---|---|---|---|---|---|"
-    other = figures[peer]
+def table(figures: Mapping[str, list[Figure]], costs: Mapping[str, list[float]], peer: str) -> Iterator[str]:
+    """Medians, in Markdown; ratios are medians of pairs of a round, with quartiles. `costs`: of bench.crossing."""
+    yield (
+        f"| | Gbit/s of one TCP stream | / {peer} | CPU s/GB | 64-octet UDP packets/s | / {peer} "
+        f"| CPU µs a packet | {peer} / it |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
+    other, median = figures[peer], statistics.median
     for name, of in figures.items():
-        streams = statistics.median(a.gigabits / b.gigabits for a, b in zip(of, other, strict=True))
-        packets = statistics.median(a.packets / b.packets for a, b in zip(of, other, strict=True))
+        streams = _spread([a.gigabits / b.gigabits for a, b in zip(of, other, strict=True)])
+        packets = _spread([a.packets / b.packets for a, b in zip(of, other, strict=True)])
         yield (
-            f"| {name} | {statistics.median(each.gigabits for each in of):.2f} | {streams:.3f} "
-            f"| {statistics.median(each.cpu_per_gigabyte for each in of):.2f} "
-            f"| {statistics.median(each.packets for each in of):,.0f} | {packets:.3f} |"
+            f"| {name} | {median(each.gigabits for each in of):.2f} | {streams} "
+            f"| {median(each.cpu_per_gigabyte for each in of):.2f} "
+            f"| {median(each.packets for each in of):,.0f} | {packets} "
+            f"| {median(costs[name]):.1f} | {median(costs[peer]) / median(costs[name]):.3f} |"
         )
+
+
+def _spread(ratios: list[float]) -> str:
+    """The median, and between which two half of them are."""
+    if len(ratios) < 2:
+        return f"{ratios[0]:.3f}"
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return f"{middle:.3f} ({low:.2f} to {high:.2f})"
 
 
 def _figure(client: str, server: str, address: str) -> Figure:

@@ -7,11 +7,14 @@ import contextlib
 import random
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from tests.agent.life_world import BLUE, KEYS, PATIENCE, Host, declared, running
+from tests.fleet import network, port
 from tests.l2.l2_world import Underlay, ip
 from tests.l2.test_kernel_drift import TAMPERING as BY_NAME
 from weft.agent.fight import FREE
@@ -111,6 +114,32 @@ def test_what_others_write_while_we_write_is_seen(underlay: Underlay) -> None:
     asyncio.run(main())
 
 
+def test_a_row_that_others_touch_costs_a_look_at_its_segment(underlay: Underlay) -> None:
+    async def test() -> None:
+        intent = declared(underlay)
+        more = [port("c", "red", "h1", 30), port("d", "red", "h2", 31)]
+        networks = intent.networks | {"red": network("red", 6000)}
+        whole = replace(intent, networks=networks, ports=intent.ports | {each.name: each for each in more})
+        underlay.namespace("c")
+        async with running(underlay, whole) as host:
+            looked = await host.quiet()
+            for command in (
+                f"bridge fdb del {B1} dev wx5000 self master",
+                "bridge fdb add 02:00:00:00:00:99 dev wx5000 dst 192.168.33.99 self master static",
+                "ip neigh del 10.1.1.11 dev wb5000",
+            ):
+                await mended(host, inside=False, command=command)
+            assert await host.quiet() == looked
+            drift = host.agent.status.drift
+            ip(underlay.hosts[0], *f"bridge fdb del {B1} dev wx5000 self master".split())
+            ip(underlay.hosts[0], *["ip", "link", "set", "wx6000", "down"])  # told of in the same go
+            await host.until(lambda: host.agent.status.drift == drift + 2 and host.agent.status.in_sync)
+            await host.until(lambda: not host.left())
+            assert await host.quiet() > looked
+
+    asyncio.run(test())
+
+
 def test_lost_notifications_are_made_good(underlay: Underlay) -> None:
     """More of them than the buffer holds, while this loop keeps the agent from reading."""
 
@@ -143,9 +172,31 @@ def test_what_nobody_told_of_is_found_by_the_resync(underlay: Underlay) -> None:
             await host.quiet()
             host.datapath._events.read = lambda echo=frozenset(): []  # type: ignore[method-assign]
             tamper(underlay, False, "ip link del wx5000")
-            host.agent._resync = 0.2
+            host.agent.pace.resync = 0.2
             host.agent._wake.set()
             await host.until(lambda: host.agent.status.drift > 0 and not host.left())
+
+    asyncio.run(main())
+
+
+def test_an_agent_that_always_has_something_to_do_looks_too(underlay: Underlay) -> None:
+    async def main() -> None:
+        intent = declared(underlay)
+        async with running(underlay, intent) as host:
+            await host.quiet()
+            host.datapath._events.read = lambda echo=frozenset(): []  # type: ignore[method-assign]
+            tamper(underlay, False, "ip link set wx5000 mtu 1300")
+            host.agent.pace.resync = 0.2
+            number, deadline = 0, time.monotonic() + PATIENCE
+            while not host.agent.status.drift:
+                assert time.monotonic() < deadline
+                number += 1
+                more = port("more", "blue", "h2", 20 + number % 2)
+                await update(
+                    host.store, KEYS, lambda _, more=more: replace(intent, ports=intent.ports | {"more": more})
+                )
+                await asyncio.sleep(0.02)
+            await host.until(lambda: not host.left())
 
     asyncio.run(main())
 

@@ -11,19 +11,16 @@ from tests.fleet import network, nodes, port
 from tests.wire.relay_fabric import host_mac, read, request
 from weft.agent.agent import Agent
 from weft.agent.cleanup import cleanup
-from weft.agent.layers import Layers
 from weft.compile.macs import irb_mac
 from weft.compile.node import compile_node
 from weft.compile.world import World
 from weft.l2.datapath import Punted, Sought, ToPorts, ToTunnels
 from weft.l2.fake import FakeDatapath, Faults
-from weft.l3.routing import KernelRouting
-from weft.model.errors import Kind
 from weft.model.intent import Intent
 from weft.model.network import Arp, Learning
 from weft.model.router import Router
 from weft.plan import tables
-from weft.plan.operations import DropRows, PutRows, PutSegment
+from weft.plan.operations import DropRows, PutRows
 from weft.plan.router import RouterDevice
 from weft.plan.tables import Table, Tables, text
 from weft.store import Store, open_store
@@ -195,15 +192,6 @@ def test_an_outsiders_hand_is_mended_and_ends_are_ends() -> None:
         assert (datapath.segments, datapath.routers) == ({}, {})
 
     run(main())
-
-
-def test_a_datapath_that_cannot_punt_tunnels_refuses_by_name() -> None:
-    plan = compile_node(World.of(INTENT), "h2")
-    layers = Layers(FakeDatapath(), KernelRouting())
-    ((_, error),) = layers.apply([PutSegment(plan.segments[TEN.key])]).failed
-    layers.close()
-    assert error.kind is Kind.UNSUPPORTED
-    assert str(error).startswith("network ten: the ARP relay")
 
 
 def test_a_relayed_gateway_has_the_nodes_own_mac_and_no_anycast_one() -> None:

@@ -62,8 +62,21 @@ def test_reading_the_store_imports_no_tables(weft: Weft) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *("apply", "diff", "get", "delete", "agent", "show", "status", "doctor", "schema", "demo", "sim"),
-        *("lab up", "lab down", "lab list", "lab exec", "lab test", "store migrate"),
+        *(
+            "apply",
+            "diff",
+            "get",
+            "delete",
+            "agent",
+            "show",
+            "status",
+            "doctor",
+            "schema",
+            "demo",
+            "sim",
+            "subnet-file",
+        ),
+        *("lab up", "lab down", "lab list", "lab exec", "lab test", "store migrate", "subnet-file"),
     ],
 )
 def test_every_command_explains_itself(weft: Weft, command: str) -> None:

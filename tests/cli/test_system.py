@@ -57,9 +57,32 @@ def test_a_lab_by_command_line(weft: Weft, lab: str) -> None:
     assert weft.process("lab", "exec", f"{lab}:h1", "--", "sh", "-c", "exit 7").code == 7
     rows = json.loads(weft.process("--lab", lab, "show", "fdb", "--node", "h1", "-o", "json").out)
     assert [(row["vtep"], row["node"], row["state"]) for row in rows] == [("192.168.34.1", "h2", "ok")]
+    _subnet_file(weft, lab)
     assert weft.process("lab", "up", "pair.yaml", "--name", lab).code == 1
     assert weft.process("lab", "down", lab).out == f"lab {lab} is down\n"
     assert weft("lab", "list").out == "no lab is up\n"
+
+
+def _subnet_file(weft: Weft, lab: str) -> None:
+    weft.file("networks:\n  pods: {vni: 1, subnet: 10.2.0.0/16, routed: {prefixes: {h1: 10.2.5.0/24}}}\n", "pods.yaml")
+    assert weft.process("--lab", lab, "apply", "-f", "pods.yaml", "--wait").code == 0
+    text = "FLANNEL_NETWORK=10.2.0.0/16\nFLANNEL_SUBNET=10.2.5.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n"
+    assert weft.process("--lab", lab, "subnet-file", "pods", "--node", "h1").out == text
+    file = weft.directory / "run/flannel/subnet.env"
+    assert weft.process("--lab", lab, "subnet-file", "pods", str(file), "--node", "h1").code == 0
+    written = file.stat()
+    assert file.read_text() == text
+    assert weft.process("--lab", lab, "subnet-file", "pods", str(file), "--node", "h1").code == 0
+    assert file.stat().st_ino == written.st_ino
+    for words, why in {
+        ("blue", "--node", "h1"): "network blue: is not routed: its nodes have no prefixes; `weft get networks`",
+        ("pods", "--node", "h9"): "network pods: node h9 has no prefix of it",
+        ("none", "--node", "h1"): "network none: is not stored",
+        ("pods", "/proc/none/x", "--node", "h1"): "subnet file /proc/none/x: cannot write it: no such file",
+    }.items():
+        answer = weft.process("--lab", lab, "subnet-file", *words)
+        assert answer.code == 1
+        assert why in answer.err
 
 
 def test_apply_waits_for_the_lab_and_doctor_finds_the_narrow_path(weft: Weft, lab: str) -> None:

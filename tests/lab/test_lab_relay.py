@@ -1,4 +1,4 @@
-"""The ARP relay on the kernel: agents killed under traffic, addresses that nobody has, and a scan of a /16."""
+"""The ARP relay: agents killed under traffic on each datapath, addresses that nobody has, and a scan of a /16."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.l2.user.stage import on_user
 from weft.lab import agents, capture, fleet, inside, lab, process
 from weft.lab.fleet import wait
 from weft.lab.names import Names
@@ -29,8 +30,9 @@ pytestmark = pytest.mark.system
 VM1 = "02:00:00:00:00:11"
 
 
-def document(file: str, *changes: tuple[str, str]) -> Document:
+def document(file: str, *changes: tuple[str, str], user: bool = False) -> Document:
     text = (REPOSITORY / "labs" / f"{file}.yaml").read_text()
+    text = on_user(text) if user else text
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -78,8 +80,10 @@ def kill(place: LabState) -> None:
         path.unlink()
 
 
-def test_agents_killed_and_restarted_during_relayed_traffic_lose_nothing(name: str) -> None:
-    place = lab.up(document("07-distributed-data-plane"), name)
+@pytest.mark.parametrize("datapath", ["kernel", "ovs", "user"])
+def test_agents_killed_and_restarted_during_relayed_traffic_lose_nothing(name: str, datapath: str) -> None:
+    changes = [(f".33.{number}}}", f".33.{number}, datapath: {datapath}}}") for number in (1, 2, 3)]
+    place = lab.up(document("07-distributed-data-plane", *changes), name)
     names = lab.names_of(name)
     nodes = [host.name for host in names.topology.hosts]
     known(names, "vm1", "vm5")

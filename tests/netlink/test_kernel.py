@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from weft.netlink.channel import Channel
 from weft.netlink.links import Change, Links, Peer
 from weft.netlink.neighbor import NUD_PERMANENT
 from weft.netlink.nft import SuppressTable
+from weft.netlink.nft_gateway import GatewayTable
 from weft.plan import tables
 
 pytestmark = pytest.mark.system
@@ -161,6 +163,62 @@ def test_the_nft_table_holds_what_it_is_told_and_mends_itself(name: str) -> None
     assert foreign.observe().devices == {"wx1"}
     table.close()
     foreign.close()
+
+
+def test_what_is_kept_off_a_tunnel_is_found_by_one_look_up(name: str) -> None:
+    table, items = GatewayTable("weft-gateways", name), ("0a:11:ae:ad:e6:12", "10.1.1.1", "fd00::1")
+    for number in range(3):
+        table.put(f"wx{number}.2118", items)
+    table.put("wx9", ())
+    assert table.observe() == {f"wx{number}.2118": items for number in range(3)}
+    ruleset = _nft(name, "list ruleset")
+    assert [line.strip() for line in ruleset.splitlines() if "oifname" in line] == [
+        'oifname vmap @tunnels comment "tunnels"'
+    ]
+    assert '"wx1.2118" : goto wx1.2118' in ruleset
+    assert "ether saddr 0a:11:ae:ad:e6:12 drop" in ruleset
+    table.put("wx1.2118", items[:1])
+    table.put("wx0.2118", ())
+    assert table.observe() == {"wx1.2118": items[:1], "wx2.2118": items}
+    for wound in (
+        "flush chain bridge weft-gateways out",
+        'delete element bridge weft-gateways tunnels { "wx2.2118" }',
+    ):
+        _nft(name, wound)
+        assert "wx2.2118" not in table.observe()
+        table.put("wx1.2118", items[:1])
+        table.put("wx2.2118", items)
+        assert table.observe() == {"wx1.2118": items[:1], "wx2.2118": items}
+    for number in range(100):  # the answers to so many changes at once would be more than a socket holds
+        table.put(f"wx{number}", items)
+    assert len(table.observe()) == 102
+    for device in table.observe():
+        table.put(device, ())
+    assert not _nft(name, "list ruleset")
+    table.close()
+
+
+def test_a_gateway_table_of_an_older_version_is_replaced_whole(name: str) -> None:
+    rules = [
+        f'add rule bridge weft-gateways out oifname "{device}" ether {side} 0a:11:ae:ad:e6:12 drop'
+        f' comment "{device} 0a:11:ae:ad:e6:12"'
+        for device in ("wx1", "wx2")
+        for side in ("saddr", "daddr")
+    ]
+    chain = "add chain bridge weft-gateways out { type filter hook postrouting priority 0; }"
+    _nft(name, "\n".join(["add table bridge weft-gateways", chain, *rules]))
+    table = GatewayTable("weft-gateways", name)
+    assert table.observe() == {}
+    table.put("wx1", ("0a:11:ae:ad:e6:12",))
+    assert table.observe() == {"wx1": ("0a:11:ae:ad:e6:12",), "wx2": ("0a:11:ae:ad:e6:12",)}
+    table.close()
+
+
+def _nft(name: str, commands: str) -> str:
+    done = subprocess.run(
+        ["ip", "netns", "exec", name, "nft", "-f", "-"], input=commands, text=True, capture_output=True, check=True
+    )
+    return done.stdout
 
 
 def test_the_probe_names_only_what_is_missing() -> None:

@@ -15,6 +15,7 @@ from weft.store import Changes, Store
 from weft.store.etcd import EtcdStore
 from weft.store.etcd.address import Address
 from weft.store.memory import Memory, MemoryStore
+from weft.store.mux import MuxStore
 from weft.store.sqlite import SqliteStore
 
 T = TypeVar("T")
@@ -74,6 +75,13 @@ class SqlitePlace:
         pass
 
 
+class MuxPlace(SqlitePlace):
+    """Each handle as the agents of one process share it."""
+
+    def open(self) -> Store:
+        return MuxStore(super().open())
+
+
 class HastyStore(EtcdStore):
     """Its leases last a fifth of what is asked, rounded up to seconds; the store and its leases are real."""
 
@@ -103,7 +111,12 @@ class EtcdPlace:
         self.member.stop()
 
 
-PLACES: dict[str, Callable[[Path], Place]] = {"memory": MemoryPlace, "sqlite": SqlitePlace, "etcd": EtcdPlace}
+PLACES: dict[str, Callable[[Path], Place]] = {
+    "memory": MemoryPlace,
+    "sqlite": SqlitePlace,
+    "mux": MuxPlace,
+    "etcd": EtcdPlace,
+}
 
 
 @asynccontextmanager

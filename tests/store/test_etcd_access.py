@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.store import etcd_certificates
 from tests.store.etcd_server import Member, started
 from tests.store.store_places import take
 from tests.store.test_conformance import put
@@ -21,25 +21,9 @@ from weft.store.etcd.address import PASSWORD, parse
 pytestmark = pytest.mark.system
 
 
-def openssl(root: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=root, check=True, capture_output=True, timeout=60)
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ca.pem; server.pem for 127.0.0.1; client.pem without a CN, which etcd's gateway refuses once it has users."""
-    root = tmp_path_factory.mktemp("tls")
-    new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    openssl(root, *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=weft test", "-addext",
-            "keyUsage=critical,keyCertSign")  # fmt: skip
-    openssl(root, *new, "-keyout", "other.key", "-out", "other.pem", "-subj", "/CN=another")
-    for name, subject in (("server", "/CN=etcd"), ("client", "/O=weft")):
-        openssl(root, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
-                f"{name}.key", "-out", f"{name}.csr", "-subj", subject)  # fmt: skip
-        (root / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-        openssl(root, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                "-days", "2", "-extfile", "ext", "-out", f"{name}.pem")  # fmt: skip
-    return root
+    return etcd_certificates.certificates(tmp_path_factory.mktemp("tls"), "127.0.0.1")
 
 
 @contextmanager

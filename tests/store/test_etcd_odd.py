@@ -106,13 +106,22 @@ def test_odd_answers_are_unreachable(handler: Handler) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"kvs": [{"key": 7}]}, {"kvs": {}}, {"kvs": [{"key": "not base64"}]}, {"header": {"revision": []}}]
+    "wrong",
+    [
+        {"kvs": [{"key": 7}]},
+        {"kvs": {}},
+        {"kvs": [{"key": "not base64"}]},
+        {"header": {"revision": []}},
+    ],
 )
 def test_wrong_types_in_a_snapshot(wrong: dict[str, object]) -> None:
     async def test() -> None:
         async with server(answer(json.dumps({"header": HEADER} | wrong).encode())) as (store, _):
             with pytest.raises(WeftError) as caught:
                 await soon(store.snapshot())
+            assert caught.value.kind is Kind.UNREACHABLE
+            with pytest.raises(WeftError) as caught:
+                await soon(store.snapshot(["a", "c"]))
             assert caught.value.kind is Kind.UNREACHABLE
 
     asyncio.run(test())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,34 @@ def test_a_snapshot_in_pages_is_of_one_revision(member: Member, monkeypatch: pyt
     asyncio.run(test())
 
 
+def test_ranges_are_read_together(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weft.store.etcd.store._PAGE", 3)
+
+    async def test() -> None:
+        store = EtcdStore(Address((member.endpoint,)))
+        call, asked = store._client.call, list[str]()
+
+        async def counted(path: str, *rest: Any, **more: Any) -> Any:
+            asked.append(path)
+            return await call(path, *rest, **more)
+
+        for first in range(0, 120, 60):
+            await put(store, *(f"{number:03}/{more}" for number in range(first, first + 60, 3) for more in "abcd"))
+        monkeypatch.setattr(store._client, "call", counted)
+        assert await keys(store, "000/", "003/") == [f"{number}/{more}" for number in ("000", "003") for more in "abcd"]
+        assert asked == ["kv/txn"] * 2  # a second page of both
+        asked.clear()
+        prefixes = [f"{number:03}/" for number in range(120)]
+        assert len(await keys(store, *prefixes)) == 160
+        assert len(asked) == (120 + 40) / 16  # a page of each, and another of those that have more
+        asked.clear()
+        assert await keys(store, "006/a") == ["006/a"]
+        assert asked == ["kv/range"]
+        await store.close()
+
+    asyncio.run(test())
+
+
 def test_a_snapshot_that_compaction_overtakes_starts_over(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weft.store.etcd.store._PAGE", 50)
 
@@ -67,8 +96,8 @@ def test_a_snapshot_that_compaction_overtakes_starts_over(member: Member, monkey
                 await writer.compact(await put(writer, "other"))
 
         compaction = asyncio.create_task(compacting())
-        for _ in range(10):
-            assert len(await keys(store, "k/")) == 100
+        for number in range(10):
+            assert len(await keys(store, "k/", *["o"][: number % 2])) == 100 + number % 2
         await compaction
         await store.close()
         await writer.close()

@@ -35,15 +35,18 @@ from weft.agent.feed import Feed
 from weft.agent.follow import Follower
 from weft.agent.hold import Held, as_it_is, held, hold, left_as
 from weft.agent.learner import Learner
+from weft.agent.pace import RESYNC, Pace
+from weft.agent.partial import differences, look, rows_touched
 from weft.agent.probes import Probes
 from weft.agent.relays import Relays
-from weft.agent.report import Reporter, misplaced
+from weft.agent.report import Reporter, objections
 from weft.agent.roles import Roles
 from weft.agent.status import Status
 from weft.agent.touch import count, rows_of, rows_only, tables_of
 from weft.compile.node import recompile
 from weft.l2.datapath import Applied, Datapath
 from weft.model.errors import WeftError
+from weft.model.network import SegmentKey
 from weft.model.node import Facts
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
@@ -51,9 +54,6 @@ from weft.plan.operations import Operation
 from weft.store.records import Keys
 from weft.store.store import Store
 
-RESYNC = 60.0  # seconds between full observations when nothing happens
-_SHARE, _LONGEST = 400, 5  # rests so many times as long as the last reconcile took, at most so many RESYNCs
-_BACKOFF = (0.2, 10.0)  # seconds: first and longest pause before something is tried again
 _SETTLE = (0.05, 0.5)  # seconds that notifications gather before the datapath is observed; in a fight
 _STUCK = 60.0  # seconds of work without coming to rest after which the agent counts as stuck
 _TOLD = 10  # objects that a log line names
@@ -64,7 +64,8 @@ log = structlog.get_logger("weft.agent")
 class Agent:
     """One node's agent. `now` is the monotonic clock, `wall` the one for reports; both in seconds.
 
-    `told` is called with the status after each reconcile. `apply_seconds`: how long the last apply took. `contact`:
+    `told` is called with the status after each reconcile, `settled` when it is in sync for the first time with what was
+    loaded from the store. `apply_seconds`: how long the last apply took. `contact`:
     whether the store answers.
     """
 
@@ -79,6 +80,7 @@ class Agent:
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         told: Callable[[Status], None] = lambda status: None,
+        settled: Callable[[], None] = lambda: None,
         probes: Probes | None = None,
     ) -> None:
         self.store, self.node, self.datapath = store, node, datapath
@@ -91,11 +93,14 @@ class Agent:
         self.now = now
         self._failing: dict[str, str] = {}  # operations that failed the last time, with the reason
         self.contact = Contact(node, now, self._troubled)
-        self._resync, self._now, self._told = resync, now, told
+        self.pace = Pace(resync)
+        self._now, self._told, self._settled_in = now, told, settled
+        self._news = True  # loaded, and not in sync with it yet
         self._alive = Alive(store, self.keys, node, self._answered, self._trouble)
         self.roles = Roles(self.feed, node, datapath, probes, now)
         self.seen = Observed()  # when last looked at, or as left by operations that all went well
         self._observed: Observed | None = None  # None: must be observed before anything is applied
+        self._stale: set[SegmentKey] = set()  # whose rows others have touched since
         self._settling: asyncio.TimerHandle | None = None
         self._busy: float | None = None  # since when it works, None while it rests
         self._facts: Facts | None = None  # None: must be learned anew
@@ -103,7 +108,6 @@ class Agent:
         self._judged: tuple[int, Facts | None] = (-1, None)
         self._kept = Held()
         self._wake = asyncio.Event()
-        self._failures = 0
         self._in_step = False  # the datapath held `_wanted` when we last left it
         self._wanted = self.plan
         self._reporter = Reporter(store, self.keys, node, now, wall, self._trouble)
@@ -120,13 +124,7 @@ class Agent:
         fd = self.datapath.events_fd()
         if fd is not None:
             loop.add_reader(fd, self._readable)
-        work = (
-            self.follower.run(),
-            self._alive.run(),
-            self.learner.run(),
-            self.relays.run(),
-            self._reporter.run(),
-        )
+        work = (self.follower.run(), self._alive.run(), self.learner.run(), self.relays.run(), self._reporter.run())
         tasks = [asyncio.create_task(each) for each in work]
         self.roles.follow(self._wake.set)
         try:
@@ -140,7 +138,7 @@ class Agent:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self, tasks: list[asyncio.Task[None]]) -> None:
-        pause = self._resync
+        pause = self.pace.resync
         while True:
             self._busy = None
             with contextlib.suppress(TimeoutError):
@@ -150,22 +148,27 @@ class Agent:
             for task in tasks:
                 if task.done():
                     task.result()  # a defect in a background task must not go unseen
-            if not self._wake.is_set():  # the timer: look at everything again
+            if not self._wake.is_set() or self.pace.left() <= 0:  # time to look at everything again
                 self._observed = None
                 self._facts = None
             self._wake.clear()
             if not self.feed.loaded or self.feed.applying:
+                pause = self.pace.resync
                 continue
             if (pause := self.roles.wait()) > 0:
                 continue
+            looks = self._observed is None
             ok = self.reconcile()
             if ok:
                 self.roles.reached(self.plan)
-            rest = min(max(self._resync, _SHARE * (self._now() - self._busy)), _LONGEST * self._resync)
+            if looks:
+                self.pace.looked(self._now() - self._busy)
             self._reporter.say(self._facts, self.status)
             self._told(self.status)
-            self._failures = 0 if ok else self._failures + 1
-            pause = rest if ok else min(_BACKOFF[0] * 2 ** min(self._failures - 1, 9), _BACKOFF[1])
+            if self._news and self.status.in_sync:
+                self._news = False
+                self._settled_in()
+            pause = self.pace.pause(ok)
             if (due := self.drift.due()) is not None:
                 pause = min(pause, max(due, _SETTLE[0]))
 
@@ -176,6 +179,7 @@ class Agent:
     # What wakes it
 
     def _loaded(self) -> None:
+        self._news = True
         self.learner.loaded()
         self._reporter.anew()
         self._answered()
@@ -211,8 +215,10 @@ class Agent:
     def touched(self) -> bool:
         """Takes the datapath's notifications; True, and the datapath will be observed, where there were any."""
         events = self.datapath.events()
-        if events:
+        if (rows := rows_touched(events)) is None:
             self._observed = None
+        else:
+            self._stale |= rows
         if any(event.segment is None for event in events):
             self._facts = None  # it can be the underlay that changed
         return bool(events)
@@ -227,7 +233,7 @@ class Agent:
         if not self.feed.loaded:
             return True
         try:
-            return self._touch() if self._quick() else self._converge()
+            return self._touch() if self._quick() and not self._stale else self._converge()
         except WeftError as error:
             self._observed = None
             self.status = msgspec.structs.replace(self.status, in_sync=False, errors=(str(error),))
@@ -235,19 +241,23 @@ class Agent:
             return error.retry
 
     def _converge(self) -> bool:
+        same = self._quick()
         self._learn_facts()
         kept = self._held()
         dirty = self.feed.taken()
         self.feed.dirty(dirty & kept.networks.keys())  # compiled once they are whole again
         self.plan = recompile(self.plan, self.feed.world, dirty, kept.networks.keys(), kept.routers.keys())
-        observed = self._observed or self.datapath.observe()
+        stale, self._stale = self._stale, set()
+        observed, part = look(self.datapath, stale, self._observed)
+        fresh = observed is not self._observed
+        part = part if same and not dirty else None
         if dirty:
             self.relays.declared(self.plan, self.feed.world)
             self.relays.adopt(observed)
         self.plan = self.relays.into(self.plan)
         wanted = hold(self.plan, observed, kept) if self.feed.applied else as_it_is(self.node, observed)
-        operations = self.drift.allowed(diff(wanted, observed))
-        changed = self.drift.found(observed) if operations and not self._observed else {}
+        operations = self.drift.allowed(differences(wanted, observed, part))
+        changed = self.drift.found(observed, part) if operations and fresh else {}
         applied = self._apply(operations)
         repaired = self._repaired(changed, applied)
         failed = [operation for operation, _ in applied.failed]
@@ -366,11 +376,7 @@ class Agent:
     def _report(self, wanted: NodePlan, kept: Held, left: list[str], done: int, drift: int) -> None:
         fights = self.drift.fights()
         waiting = self.drift.due() is not None
-        errors = kept.told()
-        if not self.feed.applied and (wanted.segments or wanted.ports):
-            errors.append("nothing was ever applied to this store, so what this host has stays as it is; `weft apply`")
-        else:
-            errors += misplaced(self.feed.world.nodes.get(self.node), self.node, self._facts)
+        errors = kept.told() + objections(self.feed, self.node, self._facts, wanted)
         self.status = msgspec.structs.replace(
             self.status,
             datapath=self._facts.datapath if self._facts else "?",

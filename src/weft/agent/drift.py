@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 from weft.agent.fight import Fights
+from weft.agent.partial import Part, differences
 from weft.model.network import SegmentKey
-from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
 from weft.plan.operations import (
     DropPort,
@@ -117,11 +117,11 @@ class Drift:
         self._left = plan
         self._failing = frozenset(of(name) for operation in failed for name in objects(operation))
 
-    def found(self, observed: Observed) -> dict[str, str]:
-        """What others have changed since, as `objects` tells it."""
+    def found(self, observed: Observed, part: Part = None) -> dict[str, str]:
+        """What others have changed since, as `objects` tells it; in the rows of these segments only."""
         if self._left is None:
             return {}
-        operations = diff(self._left, observed)
+        operations = differences(self._left, observed, part)
         whole = {operation.segment.key for operation in operations if isinstance(operation, PutSegment)}
         return {
             name: what

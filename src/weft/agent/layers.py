@@ -12,7 +12,18 @@ from functools import cached_property
 from itertools import groupby
 
 from weft.agent.l3_segments import L3Segments
-from weft.l2.datapath import Applied, Counters, Datapath, Event, Heard, Punted, Sought, ToPorts, ToTunnels
+from weft.l2.datapath import (
+    Applied,
+    Counters,
+    Datapath,
+    Event,
+    Heard,
+    Punted,
+    RowsObserved,
+    Sought,
+    ToPorts,
+    ToTunnels,
+)
 from weft.l2.open import open_datapath
 from weft.l3.routing import KernelRouting, is_ours
 from weft.model.errors import Kind, WeftError
@@ -20,7 +31,7 @@ from weft.model.network import SegmentKey
 from weft.model.node import DatapathKind, Facts
 from weft.netlink.namespace import OWN, Rename
 from weft.plan.node import Observed
-from weft.plan.operations import Operation, PutPort, PutSegment
+from weft.plan.operations import Operation, PutPort
 from weft.plan.port import port_of
 from weft.plan.router import HOST_NAMESPACE, Router
 
@@ -53,14 +64,16 @@ class Layers:
         flaws = two.flaws | dict(three.flaws.items())
         return Observed(two.segments, two.tables, two.ports, flaws, two.learned, three.routers, three.tables)
 
+    def observe_rows(self, segments: Collection[SegmentKey], before: Observed) -> Observed | None:
+        """None also where the datapath cannot look at a part."""
+        return self._l2.observe_rows(segments, before) if isinstance(self._l2, RowsObserved) else None
+
     def apply(self, operations: Sequence[Operation]) -> Applied:
         done: list[Operation] = []
         failed: list[tuple[Operation, WeftError]] = []
         for routing, run in groupby(operations, is_ours):
             if not routing:  # in one go: a datapath may gather what it is given
-                refused, able = self._unable(tuple(run))
-                failed += refused
-                blocked, able = self._in_the_way(able)
+                blocked, able = self._in_the_way(tuple(run))
                 failed += blocked
                 applied = self._l2.apply(able)
                 done += applied.done
@@ -72,20 +85,6 @@ class Layers:
                 else:
                     done.append(operation)
         return Applied(tuple(done), tuple(failed))
-
-    def _unable(self, run: tuple[Operation, ...]) -> tuple[list[tuple[Operation, WeftError]], tuple[Operation, ...]]:
-        """What a datapath that punts no frames of tunnels cannot carry, and the rest."""
-        if getattr(self._l2, "relays", False):
-            return [], run
-        what = "the ARP relay (arp: proxy with learning: data-plane) needs the kernel datapath"
-        remedy = "use `datapath: kernel` on this node, or learning: control-plane"
-        refused: list[tuple[Operation, WeftError]] = [
-            (each, WeftError(Kind.UNSUPPORTED, what, where=f"network {each.segment.network}", remedy=remedy))
-            for each in run
-            if isinstance(each, PutSegment) and each.segment.relayed
-        ]
-        bad = {each for each, _ in refused}
-        return refused, tuple(each for each in run if each not in bad)
 
     def _in_the_way(
         self, run: tuple[Operation, ...]

@@ -9,15 +9,24 @@ from collections.abc import Callable
 import msgspec
 
 from weft.agent.contact import pause
+from weft.agent.feed import Feed
 from weft.agent.status import Status
 from weft.model.errors import WeftError
 from weft.model.node import Facts, Node
+from weft.plan.node import NodePlan
 from weft.store.records import Keys, encode
 from weft.store.store import Put, Store
 
 _GATHER = 0.02  # seconds from the first news to its report: what an agent does in one go is one
 _HASTE = 0.5  # seconds between two reports that differ in revision only: who waits for an apply wants to know
 _LEISURE = 1.0  # seconds between two that differ in counts and notes only
+
+
+def objections(feed: Feed, node: str, facts: Facts | None, wanted: NodePlan) -> list[str]:
+    """What speaks against running this agent with this store, which is to leave the host as `wanted`."""
+    if not feed.applied and (wanted.segments or wanted.ports):
+        return ["nothing was ever applied to this store, so what this host has stays as it is; `weft apply`"]
+    return misplaced(feed.world.nodes.get(node), node, facts)
 
 
 def misplaced(declared: Node | None, node: str, facts: Facts | None) -> list[str]:

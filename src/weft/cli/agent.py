@@ -114,6 +114,7 @@ async def _agent(where: Place, node: str, driver: Datapath, metrics: str) -> Non
     from weft.agent.lock import NodeLock
     from weft.agent.notify import Notifier
     from weft.agent.probes import Probes
+    from weft.agent.steady import steady
     from weft.agent.until import unless
 
     notifier = Notifier()
@@ -127,7 +128,7 @@ async def _agent(where: Place, node: str, driver: Datapath, metrics: str) -> Non
         opened.callback(probes.close)
         store = _store(where.url)
         opened.push_async_callback(store.close)
-        agent = Agent(store, node, driver, cluster=where.cluster, told=notifier.report, probes=probes)
+        agent = Agent(store, node, driver, cluster=where.cluster, told=notifier.report, settled=steady, probes=probes)
         server = await local.serve(agent, where.directory)
         opened.callback(local.socket_path(where.directory, node).unlink, missing_ok=True)
         opened.callback(server.close)

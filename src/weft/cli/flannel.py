@@ -65,6 +65,9 @@ def command(
     ip_masq: Annotated[
         bool, _option("ip-masq", "Masquerade what containers send out of the overlay.", switch=True)
     ] = False,
+    ip_masq_fully_random_disable: Annotated[
+        bool, _option("ip-masq-fully-random-disable", "Do not draw their source ports at random.", switch=True)
+    ] = False,
     healthz_ip: Annotated[str, _option("healthz-ip", "Where to serve /healthz and /readyz.")] = "0.0.0.0",
     healthz_port: Annotated[int, _option("healthz-port", "The port for that; 0: nowhere.")] = 0,
     keep_lease: Annotated[
@@ -74,7 +77,13 @@ def command(
     log: Annotated[
         LogFormat, typer.Option("--log", help="key=value lines, or one JSON object a line.")
     ] = LogFormat.TEXT,
+    kube_subnet_mgr: Annotated[bool, _silent("kube-subnet-mgr", switch=True)] = False,
+    ip_blackhole_route: Annotated[bool, _silent("ip-blackhole-route", switch=True)] = False,
     verbosity: Annotated[str, _silent("v")] = "0",
+    vmodule: Annotated[str, _silent("vmodule")] = "",
+    log_backtrace_at: Annotated[str, _silent("log_backtrace_at")] = "",
+    net_config_path: Annotated[str, _silent("net-config-path")] = "",
+    node_unavailable: Annotated[bool, _silent("set-node-network-unavailable", switch=True)] = True,
     iptables_resync: Annotated[str, _silent("iptables-resync")] = "5",
     iptables_forward_rules: Annotated[bool, _silent("iptables-forward-rules", switch=True)] = True,
 ) -> None:
@@ -92,6 +101,12 @@ def command(
         raise WeftError(
             Kind.USAGE, f"-subnet-lease-renew-margin is {subnet_lease_renew_margin}", remedy="use 1 to 1439"
         )
+    if kube_subnet_mgr:
+        what = "-kube-subnet-mgr: subnets come from etcd here, not from the Kubernetes API"
+        raise WeftError(Kind.USAGE, what, remedy="keep flannel's own daemon in that cluster")
+    if ip_blackhole_route:
+        what = "-ip-blackhole-route: weft makes no such route"
+        raise WeftError(Kind.USAGE, what, remedy="make it yourself: ip route add blackhole SUBNET")
     wish = Wish(
         tuple(iface or ()),
         tuple(iface_regex or ()),
@@ -99,7 +114,8 @@ def command(
         _address("-public-ip", public_ip, IPv4Address),
         _address("-public-ipv6", public_ipv6, IPv6Address),
     )
-    options = Options(subnet_file, wish, ip_masq, 60.0 * subnet_lease_renew_margin, keep_lease)
+    fully_random = not ip_masq_fully_random_disable
+    options = Options(subnet_file, wish, ip_masq, fully_random, 60.0 * subnet_lease_renew_margin, keep_lease)
     login = Login(etcd_endpoints, etcd_prefix, etcd_cafile, etcd_certfile, etcd_keyfile, etcd_username, etcd_password)
     where = address(login)
     agent.configure(log)

@@ -32,6 +32,7 @@ from weft.cli import (
     show,
     sim,
     status,
+    subnet_file,
 )
 from weft.cli import store as store_command
 from weft.model.errors import WeftError, WeftErrors
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 for command in (apply, diff, get, delete, show, status, doctor, agent, demo, sim, schema):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
+app.command(name="subnet-file")(subnet_file.command)
 app.command(name="flannel", cls=go_flags.GoFlags)(flannel.command)
 app.add_typer(lab_test.app, name="lab")  # with `lab test`, which registers itself there
 app.add_typer(store_command.app, name="store")

@@ -39,10 +39,14 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something of ours changed (or vanished) without us: `segment` None means it can be anywhere: observe all."""
+    """Something of ours changed (or vanished) without us: `segment` None means it can be anywhere: observe all.
+
+    `rows`: it was rows of the segment's tables and nothing else.
+    """
 
     what: str
     segment: SegmentKey | None = None
+    rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,15 @@ class Datapath(Protocol):
 
     def close(self) -> None:
         """Lets go of sockets; the datapath goes on forwarding."""
+        ...
+
+
+@runtime_checkable
+class RowsObserved(Protocol):
+    """A datapath that can look at the rows of some segments alone."""
+
+    def observe_rows(self, segments: Collection[SegmentKey], before: Observed) -> Observed | None:
+        """`before` with the tables of these as they are now; None where more may have changed: observe all."""
         ...
 
 

@@ -65,6 +65,7 @@ async def _serve(state: LabState, part: int, of: int) -> None:
     from weft.lab import fleet
     from weft.lab.grow import grow
     from weft.store import open_store
+    from weft.store.mux import MuxStore
     from weft.store.records import Keys
 
     loop = asyncio.get_running_loop()
@@ -73,7 +74,7 @@ async def _serve(state: LabState, part: int, of: int) -> None:
     topology = state.record().topology
     build.allow_descriptors(32 * len(topology.hosts) + 64)
     nodes = [host.name for host in topology.hosts][part::of]
-    store = open_store(state.store_url)
+    store = MuxStore(open_store(state.store_url))
     tasks = [asyncio.create_task(_keep(partial(fleet.run_agent, state, store, node), node)) for node in nodes]
     if part == 0:
         tasks.append(asyncio.create_task(_keep(partial(grow, state, store, Keys(fleet.CLUSTER)), "")))

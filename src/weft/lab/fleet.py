@@ -11,6 +11,7 @@ from weft.agent.feed import Feed
 from weft.agent.lock import NodeLock
 from weft.agent.probes import Probes
 from weft.agent.status import wait_in_sync
+from weft.agent.steady import steady
 from weft.compile.node import compile_node
 from weft.l2.datapath import Datapath
 from weft.lab import switches
@@ -93,7 +94,7 @@ async def run_agent(state: LabState, opened: Store, node: str) -> None:
         datapath = open_datapath(state, node)
         try:
             probes = Probes(CLUSTER, state.record().topology.machine(node).netns)
-            agent = Agent(opened, node, datapath, cluster=CLUSTER, probes=probes)
+            agent = Agent(opened, node, datapath, cluster=CLUSTER, settled=steady, probes=probes)
             server = await local.serve(agent, state.directory)
             try:
                 await agent.run()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from weft.l2.ovs import process as ovs
+from weft.l2.ovs import told_routes
 from weft.lab import process
 from weft.lab.state import LabState
 from weft.lab.topology import Topology
@@ -42,7 +43,7 @@ def start(state: LabState, topology: Topology, intent: Intent) -> None:
         place = directory(state, node)
         place.mkdir(mode=0o700)
         process.write(state.directory / f"ovsdb-{node}.pid", ovs.start_database(place, netns))
-        process.write(state.directory / f"ovs-{node}.pid", ovs.start_switch(place, netns))
+        process.write(state.directory / f"ovs-{node}.pid", ovs.start_switch(place, netns, told_routes.OPTION))
 
 
 def stop(state: LabState) -> None:

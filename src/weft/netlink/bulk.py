@@ -95,9 +95,10 @@ class Bulk:
     def drop_neighbors(self, ifindex: int, rows: Rows) -> list[Refusal]:
         return self._send(rows, n.encode(rows, n.Form(n.NEIGHBOR_KEY, ifindex)))
 
-    def dump_fdb(self) -> Rows:
-        """Every FDB row of the namespace: bridges' (NTF_MASTER) and vxlan devices' own (NTF_SELF); dtype ROW."""
-        return self._dump(n.AF_BRIDGE)
+    def dump_fdb(self, port: int = 0) -> Rows:
+        """Every FDB row of the namespace, or of one bridge port: bridges' (NTF_MASTER) and vxlan devices' own
+        (NTF_SELF); dtype ROW."""
+        return self._dump(n.NDMSG.pack(n.AF_BRIDGE, port, 0, 0, 0))
 
     def vtep(self, ifindex: int, mac: bytes) -> str | None:
         """Where a vxlan device has a MAC, learned or not; None where it has not."""
@@ -109,9 +110,9 @@ class Bulk:
         octets = m.parse(found, 12).get(n.NDA_DST, b"") if found else b""
         return str(ipaddress.ip_address(octets)) if len(octets) in (4, 16) else None
 
-    def dump_neighbors(self) -> Rows:
-        """Every IPv4 and IPv6 neighbor row of the namespace; dtype ROW."""
-        return self._dump(0)
+    def dump_neighbors(self, device: int = 0) -> Rows:
+        """Every IPv4 and IPv6 neighbor row of the namespace, or of one device; dtype ROW."""
+        return self._dump(n.NDMSG.pack(0, 0, 0, 0, 0) + (m.u32(n.NDA_IFINDEX, device) if device else b""))
 
     def put_routes(self, ifindex: int, rows: Rows, form: route.Form = route.TABLE) -> list[Refusal]:
         """Routes by next hops on a device, in the place of others of their metric."""
@@ -141,9 +142,9 @@ class Bulk:
             raise failure(error, "routes", "read routes") from error
         return octets
 
-    def _dump(self, family: int) -> Rows:
+    def _dump(self, request: bytes) -> Rows:
         try:
-            return n.decode(b"".join(self._channel.datagrams(n.RTM_GETNEIGH, n.NDMSG.pack(family, 0, 0, 0, 0))))
+            return n.decode(b"".join(self._channel.datagrams(n.RTM_GETNEIGH, request)))
         except NetlinkError as error:
             raise failure(error, "tables", "read rows") from error
 

@@ -4,10 +4,13 @@
         set suppressed { type ifname; elements = { "wx5000", … } }
         chain out {
             type filter hook postrouting priority 0; policy accept;
-            oifname @suppressed meta protocol arp counter drop
-            oifname @suppressed meta l4proto ipv6-icmp icmpv6 type 133-137 counter drop        ND, RFC 4861 section 4
+            meta protocol arp oifname @suppressed counter drop
+            meta protocol ip6 icmpv6 type 133-137 oifname @suppressed counter drop             ND, RFC 4861 section 4
         }
     }
+
+Every bridged frame of the host passes this hook, so what is cheap and mostly false is asked first: a device's name is
+copied, and looked up in the set, for ARP and ND alone.
 
 Said to the kernel in its own messages (uapi/linux/netfilter/nf_tables.h), one transaction a change, so that no `nft`
 program is needed. A frame leaves a bridge by a port through this hook, whether it was forwarded or came from the
@@ -16,7 +19,6 @@ host itself. Numbers inside nftables messages are big-endian.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
 from weft.netlink import message as m
@@ -27,12 +29,11 @@ from weft.netlink.namespace import Namespace
 NFNLGRP_NFTABLES = 7
 _POST_ROUTING = 4
 _SET, _CHAIN = "suppressed", "out"
-_IFNAME_TYPE = 41
 _SET_ID = 1
-_ARP, _ICMPV6 = b"\x08\x06", b"\x3a"
+_ARP, _IPV6, _ICMPV6 = b"\x08\x06", b"\x86\xdd", b"\x3a"
 _ND_FIRST, _ND_LAST = b"\x85", b"\x89"
 
-_RULES = ("arp", "nd")  # each rule's name, kept as its comment
+_RULES = ("ARP", "ND")  # each rule's name, kept as its comment; "arp" and "nd" are an older version's, which cost more
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,10 @@ class SuppressTable:
             m.text(1, self.name)
             + m.text(2, _SET)
             + m.be32(3, 0)
-            + m.be32(4, _IFNAME_TYPE)
+            + m.be32(4, x.IFNAME_TYPE)
             + m.be32(5, x.IFNAME_LENGTH)
             + m.be32(10, _SET_ID)
-            + m.attribute(13, b"\0\4" + struct.pack("=I", 1))  # for `nft` to print names: keys in host byte order
+            + x.NAMES_IN_HOST_ORDER
         )
         table = m.text(1, self.name)
         self._commit(
@@ -123,13 +124,15 @@ class SuppressTable:
             (
                 x.NEWRULE,
                 m.NLM_F_CREATE | m.NLM_F_APPEND,
-                self._new_rule("arp", x.meta(x.META_PROTOCOL), x.compare(_ARP)),
+                self._new_rule("ARP", x.meta(x.META_PROTOCOL), x.compare(_ARP)),
             ),
             (
                 x.NEWRULE,
                 m.NLM_F_CREATE | m.NLM_F_APPEND,
                 self._new_rule(
-                    "nd",
+                    "ND",
+                    x.meta(x.META_PROTOCOL),
+                    x.compare(_IPV6),
                     x.meta(x.META_L4PROTO),
                     x.compare(_ICMPV6),
                     x.payload(x.TRANSPORT_HEADER, 0, 1),
@@ -142,9 +145,9 @@ class SuppressTable:
     def _new_rule(self, name: str, *matches: bytes) -> bytes:
         lookup = x.expression("lookup", m.text(1, _SET) + m.be32(2, x.REG) + m.be32(4, _SET_ID))
         expressions = (
+            *matches,
             x.meta(x.META_OIFNAME),
             lookup,
-            *matches,
             x.expression("counter", b""),
             x.drop(),
         )

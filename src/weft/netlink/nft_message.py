@@ -15,16 +15,16 @@ from weft.netlink.namespace import Namespace
 
 SUBSYSTEM = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 16, 17
-NEWTABLE, DELTABLE, NEWCHAIN, GETCHAIN, NEWRULE, GETRULE = 0, 2, 3, 4, 6, 7
+NEWTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE = 0, 2, 3, 4, 5, 6, 7, 8
 NEWSET, NEWSETELEM, GETSETELEM, DELSETELEM = 9, 12, 13, 14
 INET, BRIDGE = 1, 7  # NFPROTO_…
 IPV4, IPV6 = 2, 10
 REG, VERDICT_REG = 1, 0
 META_PROTOCOL, META_MARK, META_IIFNAME, META_OIFNAME, META_NFPROTO, META_L4PROTO = 1, 3, 6, 7, 15, 16
 LINK_HEADER, NETWORK_HEADER, TRANSPORT_HEADER = 0, 1, 2
-IFNAME_LENGTH = 16
+IFNAME_TYPE, IFNAME_LENGTH = 41, 16  # as `nft` numbers types
 _EQUAL, _NOT_EQUAL = 0, 1
-_DROP, _RETURN = 0, 0xFFFFFFFB
+_DROP, _GOTO, _RETURN = 0, 0xFFFFFFFC, 0xFFFFFFFB
 _GENERIC = struct.Struct(">BBH")  # struct nfgenmsg: family, version, resource id
 
 ABSENT = frozenset({errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL})  # no such table; a kernel without nftables
@@ -47,13 +47,17 @@ def generic(family: int) -> bytes:
 
 
 def transact(channel: Channel, family: int, changes: list[Change]) -> None:
-    """All or nothing: the messages between two marks, in one send; each is answered. Raises NetlinkError."""
+    """All or nothing: the messages between two marks, in one send. Raises NetlinkError.
+
+    What is refused is answered before the send returns. Nothing else is: the answers to a hundred messages are more
+    than a socket holds.
+    """
     first = channel.sequence + 1
     mark = struct.pack(">BBH", 0, 0, 10)
     batch = [m.message(_BATCH_BEGIN, m.NLM_F_REQUEST, first, mark)]
     for number, (kind, flags, attributes) in enumerate(changes, first + 1):
         body = generic(family) + attributes
-        batch.append(m.message(SUBSYSTEM | kind, m.NLM_F_REQUEST | m.NLM_F_ACK | flags, number, body))
+        batch.append(m.message(SUBSYSTEM | kind, m.NLM_F_REQUEST | flags, number, body))
     channel.sequence = first + len(changes) + 1
     batch.append(m.message(_BATCH_END, m.NLM_F_REQUEST, channel.sequence, mark))
     channel.socket.send(b"".join(batch))
@@ -104,6 +108,9 @@ def load(value: bytes) -> bytes:
     return expression("immediate", m.be32(1, REG) + m.nested(2, m.attribute(1, value)))
 
 
+NAMES_IN_HOST_ORDER = m.attribute(13, b"\0\4" + struct.pack("=I", 1))  # of a set of them, for `nft` to print it
+
+
 def ifname(name: str) -> bytes:
     return name.encode().ljust(IFNAME_LENGTH, b"\0")
 
@@ -115,6 +122,11 @@ def drop() -> bytes:
 def leave() -> bytes:
     """Back to the calling chain, or to the hook's policy."""
     return _verdict(_RETURN)
+
+
+def goto(chain: str) -> bytes:
+    """The data of a verdict map's element: on to a chain, from which nothing comes back."""
+    return m.nested(2, m.nested(2, m.be32(1, _GOTO), m.text(2, chain)))
 
 
 def _verdict(code: int) -> bytes:

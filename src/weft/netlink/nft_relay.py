@@ -3,7 +3,7 @@
     table bridge <name> {
         chain relayed {
             type filter hook forward priority 0; policy accept;
-            iifname <tunnel> meta protocol arp drop
+            meta protocol arp iifname <tunnel> drop
         }
     }
 
@@ -66,10 +66,10 @@ class RelayTable:
 
     def _rule(self, device: str) -> x.Change:
         expressions = [
-            x.meta(x.META_IIFNAME),
-            x.compare(x.ifname(device)),
             x.meta(x.META_PROTOCOL),
             x.compare(_ARP),
+            x.meta(x.META_IIFNAME),
+            x.compare(x.ifname(device)),
             x.drop(),
         ]
         body = m.text(1, self.name) + m.text(2, _CHAIN) + m.nested(4, *expressions)

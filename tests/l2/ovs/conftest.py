@@ -41,10 +41,10 @@ class Switches:
     def database(self, host: int) -> Ovsdb:
         return Ovsdb(self.places[host] / "db.sock")
 
-    def restart(self, host: int) -> None:
+    def restart(self, host: int, *options: str) -> None:
         """ovs-vswitchd killed and started anew: without flows, its ports bare."""
         end(self.running[host].switch)
-        pid = process.start_switch(self.places[host], self.world.hosts[host])
+        pid = process.start_switch(self.places[host], self.world.hosts[host], *options)
         self.running[host] = process.Instance(self.places[host], self.running[host].database, pid)
 
     def namespaces(self, overlay: Overlay) -> None:

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.l2.ovs.conftest import eventually
 from tests.l2.ovs.dummy import PEERS, VTEP, DummySwitch
 from tests.wire.wire_frames import CAPTURES, frames_of
-from weft.l2.ovs.flows import Held
+from weft.l2.datapath import Punted
+from weft.l2.ovs import tables
+from weft.l2.ovs.flows import Held, Ports
+from weft.l2.ovs.tunnel_punt import TunnelPunt
 from weft.model.network import Arp, SegmentKey
 from weft.plan import tables as t
 from weft.plan.segment import Segment
@@ -51,6 +55,13 @@ def learning(tmp_path: Path) -> Iterator[DummySwitch]:
 @pytest.fixture
 def programmed(tmp_path: Path) -> Iterator[DummySwitch]:
     switch = DummySwitch(tmp_path / "ovs", [held(5001, 1, Arp.SUPPRESS), held(5002, 2, Arp.PROXY)])
+    yield switch
+    switch.close()
+
+
+@pytest.fixture
+def relayed(tmp_path: Path) -> Iterator[DummySwitch]:
+    switch = DummySwitch(tmp_path / "ovs", [held(5001, 1, Arp.PROXY, True)])
     yield switch
     switch.close()
 
@@ -150,3 +161,29 @@ def test_in_proxy_mode_no_arp_and_nothing_unknown_enters_a_tunnel(programmed: Du
     (known,) = programmed.came_out("wire", 1)
     assert (known.ip and known.ip.dst, known.vxlan) == (PEERS[1], Vxlan(5002))
     programmed.silent("wire", "vm5001", "vm5002")
+
+
+def test_arp_of_a_relayed_segment_reaches_who_punts_it_and_nobody_else(relayed: DummySwitch) -> None:
+    """With the segment and the VTEP it came from; its source is learned, and what is not ARP passes."""
+    punt = TunnelPunt(relayed.place)
+    assert punt.connect() is not None
+    asked = request("10.0.0.1", B, "10.0.0.2")
+    relayed.arrive(tunnelled(5001, asked))
+    found: list[Punted] = []
+    assert eventually(lambda: found.extend(punt.read()) or found)
+    assert found == [Punted(SegmentKey(4789, 5001), asked, vtep=PEERS[0])]
+    relayed.arrive(tunnelled(5001, plain(A, B)))
+    assert [each.encode() for each in relayed.came_out("vm5001", 1)] == [plain(A, B)]
+    relayed.put_in("vm5001", request("10.0.0.2"))
+    relayed.put_in("vm5001", plain(B))
+    (sent,) = relayed.came_out("wire", 1)
+    assert (sent.ip and sent.ip.dst, sent.payload) == (PEERS[0], plain(B))
+    relayed.put_in("vm5001", plain(NOBODY))
+    assert len(relayed.came_out("wire", 2)) == 2, "unknown unicast is flooded: a restart forgets what was learned"
+    relayed.silent("wire", "vm5001")
+    punt.close()
+
+
+def test_what_br_tun_is_given_is_what_it_shows(relayed: DummySwitch) -> None:
+    ports = Ports(1, {(4789, peer): number for number, peer in enumerate(PEERS, 2)})
+    assert tables.own(relayed.flows.dump(), "default") == tables.wanted(relayed.held, ports, "default")

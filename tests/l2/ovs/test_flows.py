@@ -12,6 +12,7 @@ from weft.plan.segment import Segment
 from weft.plan.tables import Table, Tables
 
 A, B, C = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
+ND = range(133, 138)
 H2, H3 = "192.168.33.13", "192.168.33.14"
 PORTS = Ports(1, {(4789, H2): 2, (4789, H3): 3})
 MINE, LEARNED = flows.owner("default"), flows.owner("default", learned=True)
@@ -84,6 +85,24 @@ def test_a_suppressed_segment_answers_for_remote_hosts_and_floods_nothing_unknow
     (answer,) = [line for line in found if "arp_tpa=10.1.1.2" in line]
     assert answer.endswith(f"load:{0x0A010102:#x}->NXM_OF_ARP_SPA[],IN_PORT")
     assert f"mod_dl_src:{B}" in answer
+
+
+def test_arp_of_a_relayed_segment_comes_from_tunnels_to_us_alone_and_enters_none() -> None:
+    found = lines(list(flows.segment(held(learning=True, arp=Arp.PROXY), PORTS, "default")))
+    learn = (
+        f"learn(table=20,hard_timeout=300,priority=1,cookie={LEARNED | 5000:#x},NXM_OF_VLAN_TCI[0..11],"
+        "NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:0->NXM_OF_VLAN_TCI[],load:NXM_NX_TUN_ID[]->NXM_NX_TUN_ID[],"
+        "output:NXM_OF_IN_PORT[])"
+    )
+    assert found == [
+        *(f"1/2 {about} → drop" for about in ["arp,dl_vlan=1", *(f"icmp6,dl_vlan=1,icmp_type={n}" for n in ND)]),
+        f"2/1 tun_id=0x1388 → mod_vlan_vid:1,{learn},output:1",
+        f"2/5 arp,tun_id=0x1388 → mod_vlan_vid:1,{learn},strip_vlan,"
+        "controller(max_len=256,id=30565,userdata=12.b5.00.00.13.88)",
+        "21/1 dl_vlan=1 → strip_vlan,load:0x1388->NXM_NX_TUN_ID[],output:2,output:3",
+    ]
+    assert flows.segment_told(bytes.fromhex("12b500001388")) == SegmentKey(4789, 5000)
+    assert flows.segment_told(b"what others send") is None
 
 
 def test_a_segment_on_another_udp_port_can_have_the_same_vni() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from dataclasses import replace
 
@@ -10,13 +11,14 @@ import pytest
 from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, ip, reaches
 from tests.l2.ovs.conftest import Switches, eventually
 from weft.agent.cleanup import cleanup
-from weft.l2.datapath import ToPorts, ToTunnels
+from weft.l2.datapath import Punted, ToPorts, ToTunnels
 from weft.l2.ovs import ovsdb
 from weft.l2.ovs.datapath import OvsDatapath
 from weft.l2.ovs.flows import Flow
+from weft.l2.ovs.told_routes import OPTION
 from weft.l2.ovs.traps import Trap
 from weft.lab.capture import Capture
-from weft.model.errors import Kind
+from weft.model.errors import Kind, WeftError
 from weft.model.network import Arp, SegmentKey
 from weft.model.port import AttachKind
 from weft.netlink.ethtool import set_offloads
@@ -24,10 +26,14 @@ from weft.plan import tables
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan
 from weft.plan.operations import PutSegment
+from weft.wire import arp
+from weft.wire.address import BROADCAST
+from weft.wire.ethernet import ARP, Ethernet
 
 pytestmark = pytest.mark.system
 
 LEARNING = Overlay(learning=True, arp=Arp.FLOOD)
+RELAYED = Overlay(learning=True, arp=Arp.PROXY)
 KINDS = {
     "suppress": Overlay(),
     "data-plane": LEARNING,
@@ -166,7 +172,7 @@ def test_drift_is_told_of_and_mended(switches: Switches) -> None:
     assert pings(switches, "10.1.1.12")
 
 
-@pytest.mark.parametrize("wrong", [{"group": "239.1.1.1"}, {"arp": Arp.PROXY, "learning": True}])
+@pytest.mark.parametrize("wrong", [{"group": "239.1.1.1"}])
 def test_what_a_switch_cannot_be_is_refused(switches: Switches, wrong: dict[str, object]) -> None:
     plan = KINDS["suppress"].plan(switches.world, 0)
     first = switches.datapath(0)
@@ -290,3 +296,84 @@ def test_what_local_hosts_say_is_heard(switches: Switches) -> None:
     assert frames
     assert {getattr(each, "port", None) for each in heard} == {"a"}
     assert first.speaker(BLUE).startswith("02:")
+
+
+def test_what_a_host_port_is_sent_is_not_taken_for_what_it_says(switches: Switches) -> None:
+    overlay = Overlay(kind=AttachKind.HOST, arp=Arp.FLOOD)
+    first = up(switches, overlay)[0]
+    first.watch([BLUE])
+    command = ["ip", "netns", "exec", switches.world.hosts[1], "ping", "-c", "3", "-i", "0.05", "-W", "1", "10.1.1.11"]
+    assert not subprocess.run(command, capture_output=True, check=False).returncode
+    assert not [each for each in first.punt() if isinstance(each, Punted)]
+
+
+@pytest.mark.parametrize("overlay", [RELAYED, replace(RELAYED, six=True, mtu=1430)], ids=["ipv4", "ipv6"])
+def test_arp_out_of_a_tunnel_is_punted_with_its_vtep_also_by_a_restarted_switch(
+    switches: Switches, overlay: Overlay
+) -> None:
+    first, second = up(switches, overlay)
+    key, (mine, theirs) = overlay.key, switches.world.vteps6 if overlay.six else switches.world.vteps
+    asked = Ethernet(BROADCAST, MACS[1], ARP).encode(arp.request(MACS[1], "10.1.1.12", "10.1.1.11").encode())
+    first.watch([key])
+
+    def punted() -> bool:
+        second.inject(key, asked, ToTunnels(mine))
+        return Punted(key, asked, vtep=theirs) in first.punt()
+
+    beside = Capture(f"{switches.world.prefix}a", {"eth0": "a"})
+    beside.start()
+    assert eventually(punted)
+    assert [each for each in beside.stop(0.1) if each.octets[12:14] == asked[12:14]] == []
+    with pytest.raises(WeftError, match="no tunnel leads there"):
+        second.inject(key, asked, ToTunnels("192.168.33.99"))
+    switches.restart(0)
+    assert eventually(lambda: answers(first))
+    assert bring(first, overlay.plan(switches.world, 0))
+    assert eventually(punted)
+
+
+def test_a_switch_that_is_told_its_routes_keeps_them_while_links_come_and_go(switches: Switches) -> None:
+    """What it does not know as a tunnel's packet the host's own stack gets, which counts it."""
+    for host in (0, 1):
+        switches.restart(host, OPTION)
+    first = up(switches)[0]
+    plan = KINDS["suppress"].plan(switches.world, 0)
+    assert not [trap for trap in first.traps() if trap.bad and trap.name == "routes"]
+    assert pings(switches, "10.1.1.12")
+    before = strangers(switches.world.hosts[0])
+    command = ["ip", "netns", "exec", f"{switches.world.prefix}a", "ping", "-q", "-i", "0.002", "-w", "20", "10.1.1.12"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pinging:
+        for number in range(20):
+            ip(switches.world.hosts[0], *f"ip link add x{number} type veth peer name y{number}".split())
+            ip(switches.world.hosts[0], *f"ip link set x{number} up".split())
+            ip(switches.world.hosts[0], *f"ip link delete x{number}".split())
+        pinging.send_signal(signal.SIGINT)
+        told = pinging.communicate()[0]
+    assert " 0 received" not in told
+    assert strangers(switches.world.hosts[0]) == before, told
+    switches.restart(0, OPTION)
+    assert eventually(lambda: answers(first))
+    assert bring(first, plan)
+    assert pings(switches, "10.1.1.12")
+    switches.restart(0)
+    assert eventually(lambda: answers(first))
+    assert bring(first, plan)
+    (tunnel,) = [row for name, row in switches.database(0).bridges()["br-tun"].ports.items() if name.startswith("wt")]
+    assert tunnel.interfaces[0].options["local_ip"] == switches.world.vteps[0], "it reads the host's routes again"
+    assert pings(switches, "10.1.1.12")
+
+
+def answers(path: OvsDatapath) -> bool:
+    """Whether a switch that was started anew has its bridges again."""
+    try:
+        path.observe()
+    except WeftError:
+        return False
+    return True
+
+
+def strangers(host: str) -> int:
+    """UDP packets that nobody on a host has waited for."""
+    shown = subprocess.run(["ip", "netns", "exec", host, "cat", "/proc/net/snmp"], check=True, capture_output=True)
+    names, values = [line.split() for line in shown.stdout.decode().splitlines() if line.startswith("Udp:")]
+    return int(dict(zip(names, values, strict=True))["NoPorts"])

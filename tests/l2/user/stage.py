@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 import socket
 import struct
 import threading
@@ -22,6 +23,14 @@ from weft.netlink.namespace import entered, socket_in
 
 Path = UserDatapath | KernelDatapath
 _ETH_P_ALL = 0x0003
+_NODE = re.compile(r'^(  \w+: \{vtep: (?:"[^"]+"|[^,}\s]+))', re.MULTILINE)
+
+
+def on_user(lab: str) -> str:
+    """A lab file's text with `datapath: user` on all nodes."""
+    text, changed = _NODE.subn(r"\1, datapath: user", lab)
+    assert changed >= 2
+    return text
 
 
 @contextmanager

@@ -5,14 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.l2.user.frames import offloaded, tcp, udp
+from tests.l2.user.frames import HOSTS, A, B, offloaded, tcp, udp
 from weft.l2.user import vnet
+from weft.l2.user.cut import cut
 from weft.l2.user.split import SEGMENTS_MAX, finish, split
+from weft.l2.user.split_udp import split_udp
 from weft.l2.user.vnet import Offload
-from weft.wire.checksum import checksum
-from weft.wire.ethernet import Tag
+from weft.wire.checksum import PseudoHeader, checksum
+from weft.wire.ethernet import IPV4, IPV6, Ethernet, Tag
 from weft.wire.ipv4 import IPv4
+from weft.wire.ipv6 import IPv6
 from weft.wire.packet import Packet, dissect
+from weft.wire.udp import Udp
 from weft.wire.verify import wrong_checksums
 from weft.wire.vxlan import Vxlan
 
@@ -105,3 +109,35 @@ def test_a_checksum_outside_of_the_frame_is_refused() -> None:
     frame = memoryview(bytearray(40))
     assert not finish(frame, Offload(vnet.NEEDS_CSUM, start=34, offset=16))
     assert not finish(frame, Offload(vnet.NEEDS_CSUM, start=0, offset=6))
+
+
+@given(
+    payload=st.binary(min_size=1, max_size=5000),
+    size=st.integers(1, 1448),
+    version=st.sampled_from([4, 6]),
+    ident=st.integers(0, 65535),
+    tagged=st.booleans(),
+)
+def test_every_udp_datagram_is_right(payload: bytes, size: int, version: int, ident: int, tagged: bool) -> None:
+    src, dst = HOSTS[version]
+    body = Udp(1000, 2000).encode(payload, PseudoHeader(src, dst))
+    packet = IPv4(src, dst, 17, identification=ident).encode(body) if version == 4 else IPv6(src, dst, 17).encode(body)
+    frame = Ethernet(B, A, IPV4 if version == 4 else IPV6, (Tag(10),) if tagged else ()).encode(packet)
+    offload = Offload(vnet.NEEDS_CSUM, vnet.GSO_UDP_L4, 0, size, len(frame) - len(payload) - 8, 6)
+    made = split_udp(memoryview(frame), offload, HEADER)
+    if -(-len(payload) // size) > SEGMENTS_MAX:
+        assert made is None
+        return
+    assert made is not None
+    data = made.data.tobytes()
+    pieces = [data[at : at + made.size] for at in range(0, len(data), made.size)]
+    assert pieces == [HEADER + bytes(one) for one in cut(memoryview(bytearray(frame)), offload)]
+    found = [dissect(piece[8:]) for piece in pieces]
+    assert b"".join(each.payload for each in found) == payload
+    assert not any(wrong_checksums(each) or each.error for each in found)
+
+
+@given(st.binary(min_size=0, max_size=100), st.integers(0, 100), st.integers(0, 100))
+def test_udp_offload_headers_that_lie_are_refused(frame: bytes, start: int, size: int) -> None:
+    made = split_udp(memoryview(frame), Offload(1, vnet.GSO_UDP_L4, 0, size, start, 6), HEADER)
+    assert made is None or len(made.data) <= 200 * (len(frame) + len(HEADER))

@@ -6,12 +6,12 @@ Their mutations reach for the kernel's own devices, and are for the kernel datap
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.l2.user.stage import on_user
 from tests.lab.test_labs import assert_tshark_agrees
 from weft.lab import lab
 from weft.model.file import Document, parse
@@ -21,15 +21,21 @@ pytestmark = pytest.mark.system
 LABS = [path for path in sorted((REPOSITORY / "labs").glob("0[123]*.yaml")) if "datapath:" not in path.read_text()]
 ROUTED = [
     REPOSITORY / "labs" / f"{name}.yaml"
-    for name in ("06b-proxy-control-plane", "07b-distributed-asymmetric", "07c-symmetric", "08b-border-static")
+    for name in (
+        "06-proxy-data-plane",
+        "06b-proxy-control-plane",
+        "07-distributed-data-plane",
+        "07b-distributed-asymmetric",
+        "07c-symmetric",
+        "08b-border-static",
+    )
 ]
-_NODE = re.compile(r'^(  \w+: \{vtep: (?:"[^"]+"|[^,}\s]+))', re.MULTILINE)
+MIXED = ("07-distributed-data-plane", "07b-distributed-asymmetric")
 
 
 def document(path: Path, mixed: bool) -> Document:
     """The lab with `datapath: user` on all nodes, or on all but the first."""
-    text, changed = _NODE.subn(r"\1, datapath: user", path.read_text())
-    assert changed >= 2
+    text = on_user(path.read_text())
     if mixed:
         text = text.replace(", datapath: user", "", 1)
     return parse({str(path): text.replace("bytes: 4MB", "bytes: 100kB")})
@@ -43,7 +49,7 @@ def test_a_lab_holds(path: Path, mixed: bool, name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("path", ROUTED, ids=lambda path: path.stem)
 def test_a_lab_with_routers_holds(path: Path, name: str, tmp_path: Path) -> None:
-    holds(document(path, mixed=path.stem == "07b-distributed-asymmetric"), name, tmp_path / "captures")
+    holds(document(path, mixed=path.stem in MIXED), name, tmp_path / "captures")
 
 
 def holds(document: Document, name: str, place: Path) -> None:

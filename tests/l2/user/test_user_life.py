@@ -9,16 +9,18 @@ import signal
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.stage import eventually, sha256, stage, stream, user
+from weft.l2.datapath import Event
 from weft.l2.user.datapath import UserDatapath
 from weft.model.network import Arp
 from weft.model.port import Attach, AttachKind
-from weft.netlink import namespace
+from weft.netlink import namespace, sysctl
 from weft.netlink.channel import Channel
 from weft.netlink.links import Change, Links, Peer
 from weft.netlink.namespace import socket_in
@@ -32,6 +34,7 @@ from weft.wire.packet import dissect
 pytestmark = pytest.mark.system
 
 A4, B4 = (ips[0].split("/")[0] for ips in IPS)
+B6 = IPS[1][1].split("/")[0]
 LEARNING = Overlay(learning=True, arp=Arp.FLOOD)
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -75,22 +78,30 @@ def test_forwarding_goes_on_when_the_agent_is_killed(underlay: Underlay) -> None
         successor.close()
 
 
+def told(path: UserDatapath, what: str) -> list[Event]:
+    """The events until one begins like this; fails where none comes."""
+    found: list[Event] = []
+    fd = path.events_fd()
+    while not any(event.what.startswith(what) for event in found):
+        assert select.select([fd], [], [], 10)[0], f"only this came: {found}"
+        found += path.events()
+    return found
+
+
 def test_a_dead_forwarder_is_told_and_replaced(underlay: Underlay) -> None:
     with stage(underlay, Overlay()) as (mine, _):
         assert isinstance(mine, UserDatapath)
         fd = mine.events_fd()
         assert fd is not None
-        assert mine.events() == []
+        mine.events()
         first = mine.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        assert select.select([fd], [], [], 5)[0]
-        assert [event.what for event in mine.events()] == ["the forwarder ended"]
+        told(mine, "the forwarder ended")
         assert mine.observe() == Observed()
         assert bring(mine, Overlay().plan(underlay, 0))  # type: ignore[arg-type]
         assert reaches(underlay, B4)
         assert mine.pid != first
-        assert select.select([fd], [], [], 0)[0] == []
 
 
 def test_applying_twice_does_nothing_and_cleanup_leaves_nothing(underlay: Underlay) -> None:
@@ -118,10 +129,58 @@ def test_drift_is_seen_and_mended(underlay: Underlay) -> None:
         fd = mine.events_fd()
         assert fd is not None
         ip(inside, "ip", "link", "delete", "eth0")
-        assert select.select([fd], [], [], 5)[0]
-        assert [event.segment for event in mine.events()] == [BLUE]
+        told(mine, "port a: its device is gone")
         bring(mine, Overlay().plan(underlay, 0))  # type: ignore[arg-type]
         assert reaches(underlay, B4)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "link set eth0 down",
+        "link set eth0 address 02:00:00:00:00:77",
+        "address delete 10.1.1.11/24 dev eth0",
+        "address add 10.1.1.99/24 dev eth0",
+    ],
+)
+def test_what_changes_inside_a_port_s_namespace_is_told_at_once(underlay: Underlay, command: str) -> None:
+    with stage(underlay, Overlay()) as (mine, _):
+        assert isinstance(mine, UserDatapath)
+        inside = f"{underlay.prefix}a"
+        links = Links(Channel(namespace=inside))
+        before = links.get("eth0")
+        mine.events_fd()
+        mine.events()
+        ip(inside, "ip", *command.split())
+        found = told(mine, "link changed" if "link" in command else "address")
+        assert {event.segment for event in found} == {BLUE}
+        assert bring(mine, Overlay().plan(underlay, 0))  # type: ignore[arg-type]
+        after = links.get("eth0")
+        assert before is not None
+        assert after is not None
+        assert after.index == before.index, "the device stays, and what others made of it"
+        assert reaches(underlay, B4)
+
+
+def test_a_namespace_without_ipv6_by_default_gets_what_is_declared(underlay: Underlay) -> None:
+    """As routers' namespaces are; on both datapaths."""
+    with stage(underlay, Overlay()) as paths:
+        for host, path in enumerate(paths):
+            inside, plan = f"{underlay.prefix}{'ab'[host]}", Overlay().plan(underlay, host)
+            sysctl.write("ipv6/conf/default/disable_ipv6", 1, inside)
+            bring(path, replace(plan, ports={}))  # type: ignore[arg-type]
+            bring(path, plan)  # type: ignore[arg-type]
+        assert reaches(underlay, B6)
+
+
+def test_an_address_of_the_host_is_told(underlay: Underlay) -> None:
+    with stage(underlay, Overlay()) as (mine, _):
+        assert isinstance(mine, UserDatapath)
+        mine.facts("h1", underlay.vteps[0])
+        mine.events_fd()
+        mine.events()
+        ip(underlay.hosts[0], "ip", "address", "add", "192.168.33.77/24", "dev", "eth1")
+        assert {event.segment for event in told(mine, "underlay: address added")} == {None}
 
 
 def test_an_mtu_changes_in_place(underlay: Underlay) -> None:

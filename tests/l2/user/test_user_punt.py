@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, reaches
+from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
 from tests.l2.test_kernel_punt import STRANGER, request, say
 from tests.l2.user.stage import captured, eventually, stage
 from weft.agent.sighting import Probe, Sighting, question, sighting
@@ -79,6 +79,16 @@ def test_who_lost_the_port_is_gone(underlay: Underlay, path: UserDatapath) -> No
     until(path, lambda each: each == FRESH)
     bring(path, NodePlan("h1"))  # type: ignore[arg-type]
     until(path, lambda each: each == Heard(BLUE, STRANGER, "a", gone=True))
+
+
+def test_who_was_at_a_port_that_was_down_is_gone(underlay: Underlay, path: UserDatapath) -> None:
+    say(underlay, request(STRANGER))
+    until(path, lambda each: each == FRESH)
+    ip(f"{underlay.prefix}a", "ip", "link", "set", "eth0", "down")
+    bring(path, Overlay(arp=Arp.FLOOD).plan(underlay, 0))  # type: ignore[arg-type]
+    until(path, lambda each: each == Heard(BLUE, STRANGER, "a", gone=True))
+    say(underlay, request(STRANGER))
+    until(path, lambda each: each == FRESH)
 
 
 def test_a_new_forwarder_is_listened_to_as_well(underlay: Underlay, path: UserDatapath) -> None:

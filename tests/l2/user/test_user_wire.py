@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -149,6 +150,30 @@ def test_strangers_and_noise_are_counted_and_without_effect(underlay: Underlay, 
         assert mine.observe().learned == before.learned
         assert reaches(underlay, B4)
     assert not any(b"forged" in frame for frame in seen)
+
+
+def test_udp_trains_that_the_kernel_has_not_cut_arrive_whole(underlay: Underlay) -> None:
+    """No NIC lies between both hosts, so a frame of the kernel's VTEP stands for many datagrams until it arrives."""
+    data = os.urandom(40_000)
+    with stage(underlay, Overlay()) as (mine, _):
+        assert reaches(underlay, B4)
+        assert reaches(underlay, A6, source="b")
+        for family, there, here, end, size in (
+            (socket.AF_INET, "a", "b", A4, 1000),
+            (socket.AF_INET6, "a", "b", A6, 1300),
+            (socket.AF_INET, "b", "a", B4, 1000),
+        ):
+            with (
+                socket_in(f"{underlay.prefix}{there}", family, socket.SOCK_DGRAM) as listener,
+                socket_in(f"{underlay.prefix}{here}", family, socket.SOCK_DGRAM) as out,
+            ):
+                listener.settimeout(10)
+                listener.bind((end, 7000))
+                out.setsockopt(17, 103, size)  # UDP_SEGMENT
+                out.sendto(data, (end, 7000))
+                got = [listener.recv(2000) for _ in range(-(-len(data) // size))]
+                assert got == [data[at : at + size] for at in range(0, len(data), size)]
+        assert mine.counters().drops.get("oversized", 0) == 0
 
 
 def test_oversized_frames_are_dropped_and_counted(underlay: Underlay) -> None:

@@ -7,7 +7,8 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.l2.user.frames import HOSTS, udp
+from tests.l2.user.frames import HOSTS, A, B, udp
+from weft.l2.user.arrive import uncut
 from weft.l2.user.cut import cut
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.vnet import GSO_UDP_L4, NEEDS_CSUM, Offload
@@ -16,7 +17,12 @@ from weft.model.network import Arp, SegmentKey
 from weft.plan import tables
 from weft.plan.segment import Segment
 from weft.plan.tables import Table
+from weft.wire.checksum import PseudoHeader, checksum
+from weft.wire.ethernet import IPV4, IPV6, Ethernet, Tag
+from weft.wire.ipv4 import IPv4
+from weft.wire.ipv6 import IPv6
 from weft.wire.packet import dissect
+from weft.wire.udp import Udp
 from weft.wire.verify import wrong_checksums
 
 SEGMENT = Segment(SegmentKey(4789, 5000), "blue", "192.168.33.12", 1450, False, 300, Arp.SUPPRESS)
@@ -61,3 +67,28 @@ def test_udp_trains_are_cut_into_right_datagrams(payload: bytes, size: int) -> N
 def test_offload_headers_that_lie_cut_nothing_wrong(frame: bytes, start: int, size: int) -> None:
     pieces = list(cut(memoryview(bytearray(frame)), Offload(1, GSO_UDP_L4, 0, size, start, 6)))
     assert len(pieces) <= len(frame)
+
+
+@given(st.sampled_from([4, 6]), st.integers(1, 1300), st.integers(1, 3000), st.booleans())
+def test_a_udp_frame_that_nobody_has_cut_is_known_by_its_length(v: int, size: int, octets: int, tagged: bool) -> None:
+    src, dst = HOSTS[v]
+    body = Udp(1000, 2000).encode(bytes(octets), PseudoHeader(src, dst))
+    packet = IPv4(src, dst, 17).encode(body) if v == 4 else IPv6(src, dst, 17).encode(body)
+    whole = bytearray(Ethernet(B, A, IPV4 if v == 4 else IPV6, (Tag(7),) if tagged else ()).encode(packet))
+    udp_at = len(whole) - octets - 8
+    unfinished = checksum(PseudoHeader(src, dst).encode(17, octets + 8)) ^ 0xFFFF
+    whole[udp_at + 6 : udp_at + 8] = (unfinished ^ 0x0101).to_bytes(2, "big")
+    assert uncut(memoryview(whole), size) is None, "its checksum is finished"
+    whole[udp_at + 6 : udp_at + 8] = unfinished.to_bytes(2, "big")
+    assert uncut(memoryview(whole + bytes(size)), size) is None, "more than it says"
+    offload = uncut(memoryview(whole), size)
+    assert offload is not None
+    pieces = list(cut(memoryview(whole), offload))
+    assert sum(len(dissect(bytes(piece)).payload) for piece in pieces) == octets
+    assert {len(piece) - udp_at - 8 for piece in pieces[:-1]} <= {size}
+    assert not any(wrong_checksums(dissect(bytes(piece))) for piece in pieces)
+
+
+@given(st.binary(min_size=0, max_size=200), st.integers(1, 200))
+def test_any_octets_are_a_train_or_not(octets: bytes, size: int) -> None:
+    uncut(memoryview(octets), size)

@@ -26,13 +26,30 @@ class Etcd:
     namespace: str
     root: Path
     options: tuple[str, ...] = ()
+    certificates: Path | None = None
+    """Where those for TLS are (tests.store.etcd_certificates); clients must show one too."""
+    login: tuple[str, ...] = ()
+    """etcdctl's words for a user, once there are any."""
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return ENDPOINT.replace("http:", "https:") if self.certificates else ENDPOINT
+
+    def _tls(self, who: str, *names: str) -> list[str]:
+        """Options that name certificate, key and authority."""
+        if not self.certificates:
+            return []
+        files = (f"{who}.pem", f"{who}.key", "ca.pem")
+        return [word for name, file in zip(names, files, strict=True) for word in (name, f"{self.certificates}/{file}")]
 
     def start(self) -> None:
         words = [
             *("ip", "netns", "exec", self.namespace, "etcd", "--name", "m0", "--data-dir", str(self.root / "data")),
-            *("--listen-client-urls", ENDPOINT, "--advertise-client-urls", ENDPOINT),
+            *("--listen-client-urls", self.endpoint, "--advertise-client-urls", self.endpoint),
             *("--listen-peer-urls", "http://127.0.0.1:2380", "--log-outputs", "stderr", "--unsafe-no-fsync"),
+            *self._tls("server", "--cert-file", "--key-file", "--trusted-ca-file"),
+            *(["--client-cert-auth"] if self.certificates else []),
             *self.options,
         ]
         with (self.root / "etcd.log").open("ab") as log:
@@ -52,7 +69,8 @@ class Etcd:
 
     def ctl(self, *words: str, check: bool = True, api: str = "3") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            ["ip", "netns", "exec", self.namespace, "etcdctl", "--endpoints", ENDPOINT, *words],
+            ["ip", "netns", "exec", self.namespace, "etcdctl", "--endpoints", self.endpoint,
+             *self._tls("client", "--cert", "--key", "--cacert"), *self.login, *words],
             env={"PATH": os.environ["PATH"], "ETCDCTL_API": api}, capture_output=True, text=True, timeout=30,
             check=False,
         )  # fmt: skip
@@ -83,11 +101,11 @@ class Etcd:
 
 
 @contextlib.contextmanager
-def etcd(fabric: Fabric, root: Path, *options: str) -> Iterator[Etcd]:
+def etcd(fabric: Fabric, root: Path, *options: str, certificates: Path | None = None) -> Iterator[Etcd]:
     root.mkdir(exist_ok=True)
     if f"{ADDRESS}/" not in run("ip", "-n", fabric.wire, "address"):
         run("ip", "-n", fabric.wire, "address", "add", f"{ADDRESS}/24", "dev", "hub")
-    server = Etcd(fabric.wire, root, options)
+    server = Etcd(fabric.wire, root, options, certificates)
     try:
         server.start()
         yield server

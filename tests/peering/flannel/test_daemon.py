@@ -54,6 +54,9 @@ def test_a_lease_is_as_flannels_daemon_writes_it_and_is_given_back(server: Etcd,
     assert "ip saddr 10.2.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random" in table
     assert "ip saddr != 10.2.0.0/16 ip daddr 10.2.5.0/24 return" in table
 
+    mine.end(signal.SIGKILL)
+    mine.up("-ip-masq-fully-random-disable")
+    assert "fully-random" not in mine.host.exec("nft", "list", "ruleset")
     mine.host.do("nft delete table inet weft-flannel")
     until(lambda: "masquerade" in mine.host.exec("nft", "list", "ruleset"), "masquerading does not come back")
     assert mine.end() == 0

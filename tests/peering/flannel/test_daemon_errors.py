@@ -110,7 +110,13 @@ def test_a_device_that_is_not_there(server: Etcd, node: Make) -> None:
 def test_two_on_one_host(server: Etcd, node: Make) -> None:
     server.put("config", CONFIG)
     mine = node(5)
+    chain = "filter FORWARD { type filter hook forward priority 0; policy drop; }"
+    mine.host.exec("nft", f"add table ip filter; add chain ip {chain}; add table inet filter; add chain inet {chain}")
+    mine.host.exec("nft", "add chain inet filter FLANNEL-FWD")  # it accepts, as long as it is there
     mine.up()
+    said = one_line(mine, "drops what it forwards")
+    assert "nft chain ip filter FORWARD" in said
+    assert "let it accept from and to 10.2.0.0/16" in said
     other = Node(mine.host, mine.root)
     other.start()
     assert other.exits() == 1

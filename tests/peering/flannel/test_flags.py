@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from weft.cli import agent, flannel
 from weft.cli.main import run
 from weft.peering.flannel.options import Options
@@ -23,7 +25,9 @@ from weft.store.etcd.address import Address
         (["-public-ip", "fd00::1"], "-public-ip is 'fd00::1'; use one address of this family"),
         (["-subnet-lease-renew-margin=0"], "-subnet-lease-renew-margin is 0; use 1 to 1439"),
         (["-ip-masq=maybe"], "No such option"),
-        (["-kube-subnet-mgr"], "No such option"),
+        (["-kube-subnet-mgr"], "subnets come from etcd here, not from the Kubernetes API; keep flannel's own daemon"),
+        (["-ip-blackhole-route"], "-ip-blackhole-route: weft makes no such route; make it yourself: ip route add"),
+        (["-kube-api-url=x"], "No such option"),
     ],
 )
 def test_a_wrong_command_line_is_refused_at_once(
@@ -31,6 +35,15 @@ def test_a_wrong_command_line_is_refused_at_once(
 ) -> None:
     assert run(["flannel", *words]) == 2
     assert line.lower() in capsys.readouterr().err.lower()
+
+
+def test_the_packages_settings_are_variables_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    given = (REPOSITORY / "packaging/debian/weft-flannel.default").read_text()
+    assert run(["flannel", "--help"]) == 0
+    known = capsys.readouterr().out
+    names = re.findall(r"^#(FLANNELD_\w+)=", given, re.MULTILINE)
+    assert len(names) > 10
+    assert [name for name in names if name not in known] == []
 
 
 @pytest.fixture
@@ -46,11 +59,13 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Address, Options, tuple
 def test_flags_in_every_form(taken: list[tuple[Address, Options, tuple[str, int]]]) -> None:
     words = ["-etcd-endpoints", "https://a:2379,https://b", "--etcd-prefix=/x//net/", "-iface", "eth0", "--iface=eth1"]
     words += ["-ip-masq=true", "-healthz-port=8471", "-v=2", "-iptables-forward-rules=false", "-keep-lease"]
+    words += ["-kube-subnet-mgr=false", "-ip-masq-fully-random-disable", "-set-node-network-unavailable=true"]
+    words += ["-vmodule=x=1", "-log_backtrace_at", ":0", "-net-config-path=/x", "-ip-blackhole-route=false"]
     assert run(["flannel", *words]) == 0
     where, options, health = taken[0]
     assert (where.endpoints, where.tls, where.prefix) == (("a:2379", "b:2379"), True, "/x/net/")
     assert options.wish.interfaces == ("eth0", "eth1")
-    assert (options.masquerade, options.keep_lease, options.margin) == (True, True, 3600.0)
+    assert (options.masquerade, options.fully_random, options.keep_lease, options.margin) == (True, False, True, 3600.0)
     assert health == ("0.0.0.0", 8471)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from weft.model.errors import WeftError
 from weft.peering.flannel.lease import BackendData, Lease, decode
 from weft.peering.flannel.peers import Peers, Rowset
-from weft.peering.flannel.vtep import Own, Peer, read
+from weft.peering.flannel.vtep import Own, Peer, read, told
 from weft.plan.tables import Table, text
 
 OWN = Own(
@@ -98,6 +99,16 @@ def test_an_old_lease_of_a_node_takes_nothing_along_when_it_ends() -> None:
 def test_a_lease_that_claims_too_much_is_not_obeyed(which: Lease, why: str) -> None:
     with pytest.raises(WeftError, match=why):
         read(which, OWN, six=False)
+
+
+def test_a_vni_of_more_than_16_bits_is_known_by_its_low_ones() -> None:
+    """As seen: flannel 0.22 says 4464 for VNI 70000, and cannot read a lease that says 70000; 0.24 says 70000."""
+    wide = replace(OWN, vni=70_000)
+    for said in (4464, 70_000):
+        assert read(lease("10.2.14.0/24", vni=said), wide, six=False) is not None
+    with pytest.raises(WeftError, match="its VNI is 1, not 70000"):
+        read(lease("10.2.14.0/24", vni=1), wide, six=False)
+    assert told(70_000) == 4464
 
 
 def test_another_backend_is_passed_over() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
@@ -60,6 +61,19 @@ async def healed(backend: VxlanBackend) -> list[str]:
     """What was repaired after the next notice."""
     await asyncio.wait_for(backend.touched(), HEAL)
     return list(await backend.check())
+
+
+def test_a_lease_says_the_low_16_bits_of_a_vni(hosts: Fabric) -> None:
+    host = hosts.host(5)
+
+    async def work(backend: VxlanBackend) -> None:
+        said = backend.lease_data(None)
+        assert '"VNI":4464,' in said.data
+        await backend.start(OWN, host.external)
+        assert backend.lease_data(replace(OWN, backend=said)) == said
+
+    within(host, work, config(VNI=70_000))
+    assert host.json("link", "show", "flannel.70000")[0]["linkinfo"]["info_data"]["id"] == 70_000
 
 
 def test_device_rows_and_routes_are_as_flannel_makes_them(hosts: Fabric) -> None:

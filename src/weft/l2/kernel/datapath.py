@@ -7,6 +7,7 @@ devices meanwhile shows as a difference.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 
@@ -18,6 +19,7 @@ from weft.l2.kernel.echo import expected
 from weft.l2.kernel.events import HERE, Events, Ours, Place
 from weft.l2.kernel.host import Host, Snapshot
 from weft.l2.kernel.punt import LocalDevice, Punt
+from weft.l2.kernel.standing import Standing, standing
 from weft.l2.names import DeviceKind, bridge, key_of, vxlan
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
@@ -43,8 +45,6 @@ class KernelDatapath:
     namespace that a port names to the namespace's name on this machine (labs rename them).
     """
 
-    relays = True  # it can punt what tunnels bring (weft.agent.layers)
-
     def __init__(
         self, cluster: str = "default", namespace: str | None = None, ports: Callable[[str], str] = _same
     ) -> None:
@@ -53,11 +53,13 @@ class KernelDatapath:
         self._underlay = 0  # index of the device that holds the VTEP address
         self._local: dict[int, LocalDevice] = {}  # devices of ports by index, the same way
         self._waiting: list[Event] = []  # events that were read while applying
+        self._standing: dict[SegmentKey, Standing] = {}  # as last observed
 
     @cached_property
     def _events(self) -> Events:
         made = Events(self._host.cluster, self._host.namespace, self._host.bulk.port, self._host.table)
         made.learn(self._ours)
+        made.steady = False  # nobody has listened since that was observed
         made.underlay = self._underlay
         return made
 
@@ -80,9 +82,10 @@ class KernelDatapath:
         ports, port_flaws = port_state.read(self._host, snapshot)
         indexes = {link.name: link.index for link in snapshot.links}
         rows = self._host.bulk.dump_fdb()
-        static, learned = tables.read(self._host, segments, indexes, rows)
+        static, learned = tables.read(self._host, segments, indexes, rows, self._host.bulk.dump_neighbors())
         self._ours = _ours(self._host, segments, ports.values(), {link.name: link for link in snapshot.links})
         self._local = _local(self._host, segments, ports.values(), indexes)
+        self._standing = standing(self._host, segments, snapshot.links)
         if "_events" in self.__dict__:
             self._events.learn(self._ours)
         if "_punt" in self.__dict__:
@@ -91,13 +94,35 @@ class KernelDatapath:
         flaws |= dict(port_flaws.items())
         return Observed(segments, static, ports, flaws, learned)
 
+    def observe_rows(self, segments: Collection[SegmentKey], before: Observed) -> Observed | None:
+        """None where one of them is not as it was last observed, or has routes."""
+        if "_events" not in self.__dict__ or not self._events.steady or not before.segments.keys() >= set(segments):
+            return None
+        static, learned = dict(before.tables), dict(before.learned)
+        for key in segments:
+            there = self._standing.get(key)
+            if there is None or before.segments[key].routed:
+                return None
+            indexes = {vxlan(key): there.tunnel, bridge(key): there.speaker}
+            fdb, neighbors = self._host.bulk.dump_fdb(there.tunnel), self._host.bulk.dump_neighbors(there.speaker)
+            learned.pop(key, None)
+            for all_, own in zip(
+                (static, learned),
+                tables.read(self._host, {key: before.segments[key]}, indexes, fdb, neighbors),
+                strict=True,
+            ):
+                all_ |= own
+        return replace(before, tables=static, learned=learned)
+
     def apply(self, operations: Sequence[Operation]) -> Applied:
         if "_events" not in self.__dict__:  # nobody listens
             return self._apply(operations)
         self._waiting += self._events.read()
+        self._host.standing = self._standing if self._events.steady else {}
         try:
             return self._apply(operations)
         finally:  # the kernel has told of each operation by the time it has answered
+            self._host.standing = {}
             self._waiting += self._events.read(expected(operations))
 
     def _apply(self, operations: Sequence[Operation]) -> Applied:
@@ -138,6 +163,8 @@ class KernelDatapath:
                 done.append(operation)
 
     def _do(self, operation: Operation) -> None:
+        if not isinstance(operation, PutRows | DropRows):
+            self._host.standing = {}
         match operation:
             case PutSegment(wanted, _, rebuild):
                 segment.put(self._host, wanted, rebuild)

@@ -65,20 +65,26 @@ class Ours:
 
 
 class Events:
-    """`writer`: the port id of the socket that writes our rows; `table`: the name of our nftables table."""
+    """`writer`: the port id of the socket that writes our rows; `table`: the name of our nftables table. Neither where
+    we have none.
 
-    def __init__(self, cluster: str, namespace: Namespace, writer: int, table: str) -> None:
+    `steady`: none of our links has changed since `learn`, nor the ports of our bridges, whoever did it.
+    """
+
+    def __init__(self, cluster: str, namespace: Namespace, writer: int = 0, table: str = "") -> None:
         self._cluster, self._writer, self._table = cluster, writer, table
         self._route = Channel(namespace=namespace, groups=_GROUPS, buffer=_BUFFER)
         self._route.hear_everywhere()
         self._channels = [self._route]
-        with contextlib.suppress(OSError):  # a kernel without nftables
-            self._channels.append(Channel(NETLINK_NETFILTER, namespace, (NFNLGRP_NFTABLES,), _BUFFER))
+        if table:
+            with contextlib.suppress(OSError):  # a kernel without nftables
+                self._channels.append(Channel(NETLINK_NETFILTER, namespace, (NFNLGRP_NFTABLES,), _BUFFER))
         self._either = select.epoll()
         for channel in self._channels:
             channel.socket.setblocking(False)
             self._either.register(channel, select.EPOLLIN)
         self._ours = Ours()
+        self.steady = False
         self.underlay = 0  # index of the device that holds the VTEP address
         self._hears_routes = False
         self._new: dict[int, SegmentKey] = {}  # links that appeared after the last observation
@@ -99,6 +105,7 @@ class Events:
                 self._route.join(group)
         self._ours = ours
         self._new = {}
+        self.steady = True
 
     def read(self, echo: Echo = frozenset()) -> list[Event]:
         """What has come since the last call, each thing once, without what `echo` expects; never blocks."""
@@ -107,6 +114,7 @@ class Events:
             for datagram, where in _received(channel):
                 if datagram is None:
                     found[LOST] = None
+                    self.steady = False
                     continue
                 for kind, cause, body in m.notifications(datagram):
                     told = self._event(kind, cause, body, where, echo) if channel is self._route else None
@@ -128,9 +136,12 @@ class Events:
         key = self._ours.devices.get((where, index)) or (self._new.get(index) if where == HERE else None)
         if kind in (n.RTM_NEWNEIGH, n.RTM_DELNEIGH):
             mine = key is not None and where == HERE and self._foreign_row(kind, cause, index, body, echo)
-            return Event(_WHAT[kind], key) if mine else None
+            rows = body[0] != n.AF_BRIDGE or index in self._ours.tunnels  # one on a port can be the end of another
+            return Event(_WHAT[kind], key, rows) if mine else None
         if key is None and where == HERE and kind == RTM_NEWLINK:
             key = self._recognise(decode(body))
+        elif key is not None and kind in (RTM_NEWLINK, RTM_DELLINK):
+            self.steady = False
         if key is None and where == HERE and (index == self.underlay or kind in (RTM_NEWADDR, RTM_DELADDR)):
             return Event(f"underlay: {_WHAT[kind]}")
         return None if key is None else Event(_WHAT[kind], key)
@@ -156,9 +167,12 @@ class Events:
 
     def _recognise(self, link: Link) -> SegmentKey | None:
         """The segment of a link that appeared after the last observation, if it is ours."""
+        if (HERE, link.master) in self._ours.devices:
+            self.steady = False
         alias = parse_alias(link.alias, self._cluster)
         key = key_of(link.name) if alias and alias.kind is not DeviceKind.PORT else None
         if key is not None:
+            self.steady = False
             self._new[link.index] = key
         return key
 

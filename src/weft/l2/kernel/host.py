@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+from weft.l2.kernel.standing import Standing
 from weft.l2.names import Alias, lawful, parse_alias, renamed
 from weft.model.errors import Kind, WeftError
+from weft.model.network import SegmentKey
 from weft.netlink import sysctl
 from weft.netlink.addresses import Addresses
 from weft.netlink.bulk import Bulk
@@ -35,6 +37,7 @@ class Host:
         self.ports = ports
         self.declared: dict[str, tuple[str, ...]] = {}
         self.strays: dict[str, list[Link]] = {}
+        self.standing: Mapping[SegmentKey, Standing] = {}
         self._doomed: list[tuple[Link, Callable[[], None] | None]] | None = None
 
     @cached_property

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from weft.l2 import default_route, names
+from weft.l2 import default_route, ipv6, names
 from weft.l2.kernel import tables
 from weft.l2.kernel.host import Host
 from weft.l2.names import Alias, DeviceKind, parse_alias
@@ -168,7 +168,7 @@ def put_pair(host: Host, port: LocalPort) -> Link:
         if link is None or peer is None:
             link, peer = _create_pair(host, port, name, target, links)
         host.links.change(link, Change(mtu=port.mtu, alias=alias(host, port), quiet=True))
-        _put_end(inside, port, peer)
+        _put_end(inside, port, peer, target)
         return link
     finally:
         inside.close()
@@ -202,10 +202,11 @@ def _create_pair(host: Host, port: LocalPort, name: str, target: str, inside: Li
     return link, peer
 
 
-def _put_end(inside: Channel, port: LocalPort, peer: Link) -> None:
+def _put_end(inside: Channel, port: LocalPort, peer: Link, target: str) -> None:
     """The end inside the namespace with its default routes, and the loopback of a namespace that is not the host's."""
     links, addresses = Links(inside), Addresses(inside)
     links.change(peer, Change(mac=port.mac if peer.mac != port.mac else None, mtu=port.mtu, quiet=True))
+    ipv6.allow(peer.name, port.addresses, target)
     addresses.make(peer, port.addresses, addresses.of(peer))
     links.change(peer, Change(up=True))
     loopback = None if port.attach.target == HOST_NAMESPACE else links.get("lo")

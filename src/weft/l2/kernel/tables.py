@@ -37,37 +37,36 @@ def put(host: Host, operation: PutRows) -> None:
     """Raises WeftError naming the first row that the kernel refused, and how many there were."""
     key, table, rows = _key(operation), operation.table, operation.rows
     if table is Table.NEIGHBORS:
-        _raise(operation, host.bulk.put_neighbors(_speaker(host, key).index, rows))
+        _raise(operation, host.bulk.put_neighbors(_speaker(host, key), rows))
         return
-    tunnel = _tunnel(host, key)
     if table is Table.ROUTES:
-        _raise(operation, host.bulk.put_routes(tunnel.index, rows))
+        _raise(operation, host.bulk.put_routes(_tunnel(host, key), rows))
         return
     if table is Table.FLOOD:
-        _raise(operation, host.bulk.put_flood(tunnel.index, rows))
+        _raise(operation, host.bulk.put_flood(_tunnel(host, key), rows))
         return
-    mine = _local(host, tunnel, rows)
+    mine = _local(host, key, rows)
     if mine.any():
         mac = int_to_mac(int(rows["mac"][mine][0]))
         what = f"{mac} belongs to a device of this bridge and cannot be a remote MAC"
         raise WeftError(Kind.FAILED, what, where=names.bridge(key), remedy="give the remote port another MAC")
-    _raise(operation, host.bulk.put_fdb(tunnel.index, rows))
+    _raise(operation, host.bulk.put_fdb(_tunnel(host, key), rows))
 
 
 def drop(host: Host, operation: DropRows) -> None:
     """What is gone already is no error. Raises WeftError as `put`."""
     key, table, rows = _key(operation), operation.table, operation.rows
     if table is Table.NEIGHBORS:
-        refused = host.bulk.drop_neighbors(_speaker(host, key).index, rows)
+        refused = host.bulk.drop_neighbors(_speaker(host, key), rows)
     elif table is Table.ROUTES:
-        refused = host.bulk.drop_routes(_tunnel(host, key).index, rows)
+        refused = host.bulk.drop_routes(_tunnel(host, key), rows)
     elif table is Table.FLOOD:
-        refused = host.bulk.drop_flood(_tunnel(host, key).index, rows)
+        refused = host.bulk.drop_flood(_tunnel(host, key), rows)
     else:
         tunnel = _tunnel(host, key)
-        half = [refusal.row for refusal in host.bulk.drop_fdb(tunnel.index, rows)]
-        refused = host.bulk.drop_fdb(tunnel.index, rows[half], n.NTF_SELF) if half else []
-        refused += host.bulk.drop_fdb(tunnel.index, rows[half], n.NTF_MASTER) if half else []
+        half = [refusal.row for refusal in host.bulk.drop_fdb(tunnel, rows)]
+        refused = host.bulk.drop_fdb(tunnel, rows[half], n.NTF_SELF) if half else []
+        refused += host.bulk.drop_fdb(tunnel, rows[half], n.NTF_MASTER) if half else []
     _raise(operation, [refusal for refusal in refused if refusal.error.errno not in _GONE])
 
 
@@ -100,8 +99,11 @@ def empty_neighbors(host: Host, bridge: int) -> None:
     host.bulk.drop_neighbors(bridge, _neighbors(found[found["ifindex"] == bridge]))
 
 
-def _local(host: Host, tunnel: Link, rows: Rows) -> npt.NDArray[np.bool_]:
+def _local(host: Host, key: SegmentKey, rows: Rows) -> npt.NDArray[np.bool_]:
     """Which rows have a MAC that the bridge owns: its own or a port's. A few are asked for one by one."""
+    if known := host.standing.get(key):
+        return np.array([mac in known.local for mac in rows["mac"].tolist()], bool)
+    tunnel = _link(host, key)
     if not tunnel.master:
         return np.zeros(len(rows), bool)
     if len(rows) <= _FEW:
@@ -111,15 +113,23 @@ def _local(host: Host, tunnel: Link, rows: Rows) -> npt.NDArray[np.bool_]:
     return np.isin(rows["mac"], np.array([mac_to_int(link.mac) for link in links], np.uint64))
 
 
-def _speaker(host: Host, key: SegmentKey) -> Link:
-    """The device that knows neighbors."""
+def _speaker(host: Host, key: SegmentKey) -> int:
+    """The index of the device that knows neighbors."""
+    if known := host.standing.get(key):
+        return known.speaker
     tunnel = host.own(names.vxlan(key), "vxlan")
     if tunnel and (alias := host.alias(tunnel)) and alias.kind is names.DeviceKind.ROUTED:
-        return tunnel
-    return _there(host.own(names.bridge(key), "bridge"), names.bridge(key))
+        return tunnel.index
+    return _there(host.own(names.bridge(key), "bridge"), names.bridge(key)).index
 
 
-def _tunnel(host: Host, key: SegmentKey) -> Link:
+def _tunnel(host: Host, key: SegmentKey) -> int:
+    """The index of the vxlan device."""
+    known = host.standing.get(key)
+    return known.tunnel if known else _link(host, key).index
+
+
+def _link(host: Host, key: SegmentKey) -> Link:
     return _there(host.own(names.vxlan(key), "vxlan"), names.vxlan(key))
 
 
@@ -139,11 +149,11 @@ def _raise(operation: PutRows | DropRows, refused: list[Refusal]) -> None:
 
 
 def read(
-    host: Host, segments: dict[SegmentKey, Segment], indexes: dict[str, int], found: Rows
+    host: Host, segments: dict[SegmentKey, Segment], indexes: dict[str, int], found: Rows, resolved: Rows
 ) -> tuple[dict[SegmentKey, Tables], dict[SegmentKey, Tables]]:
-    """(static, learned) tables of our segments; `indexes`: link name → index; `found`: all FDB rows of the host."""
-    rows = _by_index(found)
-    neighbors = _by_index(host.bulk.dump_neighbors())
+    """(static, learned) tables of our segments; `indexes`: link name → index; `found`: their FDB rows,
+    `resolved`: their neighbors, others' among them or not."""
+    rows, neighbors = _by_index(found), _by_index(resolved)
     routes = host.bulk.dump_routes().tables if any(segment.routed for segment in segments.values()) else {}
     nothing = np.empty(0, n.ROW)
     static: dict[SegmentKey, Tables] = {}

@@ -13,14 +13,15 @@ from itertools import groupby
 from pathlib import Path
 
 from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, ToPorts, ToTunnels
-from weft.l2.kernel.punt import LocalDevice
 from weft.l2.ovs import facts, flows, frames, port, segment, show, tables, tunnel, underlay
 from weft.l2.ovs.events import Events
-from weft.l2.ovs.flows import Flow, Held, Ports
+from weft.l2.ovs.flows import Flow, Held, Ports, TunnelPort
+from weft.l2.ovs.frames import Outlets
 from weft.l2.ovs.next_hops import NextHops
 from weft.l2.ovs.ovsdb import Bridge
-from weft.l2.ovs.punt import Punt
+from weft.l2.ovs.punt import Punt, local_devices
 from weft.l2.ovs.switch import INTEGRATION, RUNDIR, TUNNELS, UNDERLAY, Snapshot, Switch
+from weft.l2.ovs.told_routes import Told
 from weft.l2.ovs.traps import Trap, traps
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
@@ -63,6 +64,8 @@ class OvsDatapath:
         self._unresolved = False  # whether next hops have to be asked for
         self._next_hops = NextHops(self._switch)
         self._rundir = rundir
+        self._told = Told()
+        self._outlets: Outlets | None = None  # None after what may have changed them
         self._ours: tuple[dict[int, SegmentKey], int] = ({}, 0)  # as Events.learn takes it
 
     @cached_property
@@ -93,7 +96,8 @@ class OvsDatapath:
         tags = {key: tag for key, (_, tag) in recorded.items()}
         ports, port_flaws = port.read(self._switch, snapshot, tags)
         found = tunnel.read(self._switch, snapshot.bridges.get(TUNNELS))
-        numbers = Ports(segment.patch(snapshot.bridges) or 0, tunnel.numbers(found))
+        self._outlets = Outlets.of(self._switch, snapshot.bridges)
+        numbers = Ports(segment.patch(snapshot.bridges) or 0, self._outlets.tunnels)
         rows = flows.read(snapshot.flows, numbers, self._switch.cluster)
         self._ports = ports
         self._held = {
@@ -104,14 +108,18 @@ class OvsDatapath:
         self._ours = self._devices(snapshot)
         if "_events" in self.__dict__:
             self._events.learn(*self._ours)
-        self._punt.learn(*self._local_devices(snapshot))
+        relayed = {key for key, held in self._held.items() if held.segment.relayed}
+        self._punt.learn(*local_devices(self._switch, snapshot, ports.values(), relayed))
         self._seen = True
-        needed = tables.remotes(self._held.values())
-        self._next_hops.know([vtep for _, vtep in needed])
+        self._told = snapshot.told
+        needed = self._needed()
+        refused = self._next_hops.know([vtep for _, vtep in needed], snapshot.told)
         used = Ports(numbers.patch, {remote: numbers.tunnels[remote] for remote in needed if remote in numbers.tunnels})
         target = tables.wanted(self._held.values(), used, self._switch.cluster)
         flaws: dict[SegmentKey | str | RouterDevice, tuple[str, ...]] = dict(port_flaws.items())
-        flaws |= dict(tables.flaws(self._held, self._flows, target, tunnel.wrong(found, needed)).items())
+        wrong = {to: f"ovs-vswitchd takes no route to {to[1]}" for to in needed if to[1] in refused}
+        wrong |= tunnel.wrong(found, needed)
+        flaws |= dict(tables.flaws(self._held, self._flows, target, wrong).items())
         shared = tuple(segment.bridge_flaws(self._switch, snapshot)) if self._held else ()
         for key, held in self._held.items():
             more = (*shared, *underlay.flaws(self._switch, snapshot, held.segment.vtep))
@@ -132,19 +140,6 @@ class OvsDatapath:
         underlay = snapshot.links.get(UNDERLAY)
         return found, underlay.index if underlay else 0
 
-    def _local_devices(self, snapshot: Snapshot) -> tuple[dict[str, LocalDevice], dict[tuple[str, int], LocalDevice]]:
-        """Local ports by the names of their devices, and by OpenFlow port and tag."""
-        bridge = snapshot.bridges.get(INTEGRATION)
-        devices: dict[str, LocalDevice] = {}
-        numbers: dict[tuple[str, int], LocalDevice] = {}
-        for each in self._ports.values():
-            name = port.device(self._switch, each)
-            devices[name] = LocalDevice(name, each.segment, each.name)
-            row = bridge.ports.get(name) if bridge else None
-            if row is not None and row.tag is not None:
-                numbers |= {(str(interface.ofport), row.tag): devices[name] for interface in row.interfaces}
-        return devices, numbers
-
     def _local(self, key: SegmentKey) -> frozenset[str]:
         return frozenset(each.mac for each in self._ports.values() if each.segment == key and each.mac)
 
@@ -153,6 +148,7 @@ class OvsDatapath:
     def apply(self, operations: Sequence[Operation]) -> Applied:
         if not self._seen:
             self.observe()
+        self._outlets = None
         done: list[Operation] = []
         failed: Failed = []
         unwritten: list[Operation] = []  # done, but for their flows
@@ -213,6 +209,7 @@ class OvsDatapath:
                     tables.write(self._switch, self._flows, set(), self._forget)
                     self._flows, self._forget = set(), set()
                     self._switch.db.commit(*forget, *segment.drop_bridges(self._switch, bridges))
+                    self._next_hops.want(())
                     underlay.drop(self._switch)
         except WeftError as error:
             failed += [(operation, error) for operation in run]
@@ -285,7 +282,7 @@ class OvsDatapath:
 
     def _flush(self) -> None:
         """Tunnels, then flows in one bundle, then the tunnels that nobody needs any more."""
-        needed = tables.remotes(self._held.values())
+        needed = self._needed()
         bridge = self._bridge()
         if changes := tunnel.put(self._switch, bridge, needed):
             self._switch.db.commit(*changes)
@@ -310,6 +307,11 @@ class OvsDatapath:
         if gone := [remote for remote in found if remote not in needed]:
             tables.forget_tunnels(self._switch, [numbers[remote] for remote in gone if remote in numbers])
             self._switch.db.commit(*tunnel.drop(bridge, [found[remote] for remote in gone]))
+
+    def _needed(self) -> dict[TunnelPort, str]:
+        """Tunnels to → from which address; "" where routes that were told decide it (weft.l2.ovs.told_routes)."""
+        found = tables.remotes(self._held.values())
+        return found if self._told.system else dict.fromkeys(found, "")
 
     def _bridge(self) -> Bridge:
         bridge = self._switch.own(self._switch.db.bridges(), TUNNELS)
@@ -345,7 +347,9 @@ class OvsDatapath:
     def inject(self, segment: SegmentKey, frame: bytes, to: ToPorts | ToTunnels) -> None:
         if segment not in self._held:
             self.observe()
-        frames.inject(self._switch, self._held.get(segment), frame, to)
+        if self._outlets is None:
+            self._outlets = Outlets.of(self._switch, self._switch.db.bridges())
+        frames.inject(self._switch, self._held.get(segment), self._outlets, frame, to)
 
     def counters(self) -> Counters:
         return frames.counters(self._switch, self._held, self._ports)
@@ -366,7 +370,7 @@ class OvsDatapath:
         observed = self.observe()
         snapshot = Snapshot.of(self._switch)
         vteps = {held.segment.vtep for held in self._held.values()}
-        remotes = [vtep for _, vtep in tables.remotes(self._held.values())]
+        remotes = [vtep for _, vtep in self._needed()]
         flaws = [flaw for name in observed.ports for flaw in observed.flaws.get(name, ())]
         return [trap for vtep in sorted(vteps) for trap in traps(self._switch, snapshot, vtep, remotes, flaws)]
 

@@ -15,9 +15,9 @@ from weft.l2.datapath import Event
 from weft.l2.kernel.events import HERE, Ours
 from weft.l2.kernel.events import Events as KernelEvents
 from weft.l2.kernel.host import Host
+from weft.l2.ovs.flow_monitor import FlowMonitor
 from weft.l2.ovs.flows import OWNER_MASK, owner
 from weft.l2.ovs.next_hops import NextHops
-from weft.l2.ovs.openflow import FlowMonitor
 from weft.l2.ovs.ovsdb import Ovsdb
 from weft.l2.ovs.switch import TUNNELS
 from weft.l2.ovs.timer import Timer
@@ -109,7 +109,7 @@ class Events:
             except (WeftError, OSError):
                 self._flows = None
             else:
-                self._poll.register(self._flows.socket.fileno(), select.EPOLLIN)
+                self._poll.register(self._flows.fileno(), select.EPOLLIN)
                 came = True
         if self._database is None or self._flows is None:
             self._timer.start()

@@ -2,9 +2,10 @@
 
     table 0    by port: from br-int → 1, from a tunnel → 2
     table 1    unicast → 20, broadcast and multicast → 21; ARP and ND of a suppressed segment → 22, where in proxy mode
-               nobody answers
+               nobody answers; of one that is relayed they are dropped
     table 2    from tunnels: the tunnel id becomes the segment's local tag, the source is learned into 20 (data-plane
-               learning), and the frame goes to br-int and nowhere else: never from one tunnel into another
+               learning), and the frame goes to br-int and nowhere else: never from one tunnel into another. ARP of a
+               segment that is relayed goes to nobody but who punts it
     table 20   (tag, MAC) → tunnel: priority 2 programmed, 1 learned; unknown: → 21, dropped where ARP is suppressed
     table 21   one copy into every tunnel of the segment's flood list
     table 22   ARP answered from neighbor rows (RFC 826), the rest dropped; a solicitation becomes an advertisement → 23
@@ -20,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -30,11 +32,14 @@ from weft.plan import tables
 from weft.plan.segment import Segment
 from weft.plan.tables import Table, Tables, text
 
+CONTROLLER = int.from_bytes(b"we", "big")  # the controller id of who punts what tunnels bring
 OWNER_MASK = 0xFFFF_FFFF_FF00_0000
 _ND_TYPES = range(133, 138)
 _IN, _TO_TUNNEL, _FROM_TUNNEL, _UNICAST, _FLOOD, _ARP, _ND = 0, 1, 2, 20, 21, 22, 23
 _MARK = "NXM_NX_REG0[]"
 _TUNNEL_ID = "NXM_NX_TUN_ID[]"
+_LONGEST = 256  # octets of a frame that are punted
+_TOLD = struct.Struct(">HI")  # UDP port and VNI, which a punted frame brings along
 _UNKNOWN = "::"  # the VTEP of a row that leads into no tunnel of ours
 
 TunnelPort = tuple[int, str]  # (UDP port, remote VTEP)
@@ -146,6 +151,10 @@ def _behaviour(held: Held, ports: Ports, cluster: str, mine: int) -> Iterator[Fl
     arriving = f"tun_id={key.vni:#x}" if plain else f"reg0={key.udp_port:#x},tun_id={key.vni:#x}"
     learn = _learn(held.segment, cluster) + "," if held.segment.learning else ""
     yield Flow(_FROM_TUNNEL, 1 if plain else 3, arriving, f"mod_vlan_vid:{tag},{learn}output:{ports.patch}", mine)
+    if held.segment.relayed:
+        told = _TOLD.pack(key.udp_port, key.vni).hex(".")
+        punt = f"strip_vlan,controller(max_len={_LONGEST},id={CONTROLLER},userdata={told})"
+        yield Flow(_FROM_TUNNEL, 5, f"arp,{arriving}", f"mod_vlan_vid:{tag},{learn}{punt}", mine)
     if not held.segment.learning:
         for mac in sorted(held.local):  # who forges a local source must not draw its frames into a tunnel
             yield Flow(_FROM_TUNNEL, 4, f"{arriving},dl_src={mac}", "drop", mine)
@@ -153,10 +162,17 @@ def _behaviour(held: Held, ports: Ports, cluster: str, mine: int) -> Iterator[Fl
         for match in _about(stay):
             yield Flow(_TO_TUNNEL, 5, match.replace("TAG", f"dl_vlan={tag}"), "drop", mine)
     if held.segment.arp is not Arp.FLOOD:
-        yield Flow(_TO_TUNNEL, 2, f"arp,dl_vlan={tag}", _to(_ARP), mine)
+        answered = "drop" if held.segment.relayed else _to(_ARP)
+        yield Flow(_TO_TUNNEL, 2, f"arp,dl_vlan={tag}", answered, mine)
         for kind in _ND_TYPES:
-            yield Flow(_TO_TUNNEL, 2, f"icmp6,dl_vlan={tag},icmp_type={kind}", _to(_ARP), mine)
-        yield Flow(_UNICAST, 1, f"dl_vlan={tag}", "drop", mine)
+            yield Flow(_TO_TUNNEL, 2, f"icmp6,dl_vlan={tag},icmp_type={kind}", answered, mine)
+        if not held.segment.learning:
+            yield Flow(_UNICAST, 1, f"dl_vlan={tag}", "drop", mine)
+
+
+def segment_told(userdata: bytes) -> SegmentKey | None:
+    """The segment that a punted frame came through, by what the flow that sent it tells."""
+    return SegmentKey(*_TOLD.unpack(userdata)) if len(userdata) == _TOLD.size else None
 
 
 def _about(stay: str) -> tuple[str, ...]:

@@ -3,48 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from weft.l2.datapath import Counters, ToPorts, ToTunnels
 from weft.l2.ovs import port as ports_of
 from weft.l2.ovs import tunnel
-from weft.l2.ovs.flows import OWNER_MASK, Held, owner
-from weft.l2.ovs.ofctl import Ofctl
+from weft.l2.ovs.flows import OWNER_MASK, Held, TunnelPort, owner
+from weft.l2.ovs.openflow import packet_out
+from weft.l2.ovs.ovsdb import Bridge
 from weft.l2.ovs.switch import INTEGRATION, TUNNELS, Switch
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.plan.port import LocalPort
 from weft.plan.tables import Table, text
 
-_CONTROLLER = 65533  # OFPP_CONTROLLER of OpenFlow 1.0: as if it came from nowhere
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """OpenFlow port numbers: of local ports by tag and name, of tunnels by UDP port and remote VTEP."""
+
+    ports: Mapping[int, Mapping[str, int]]
+    tunnels: Mapping[TunnelPort, int]
+
+    @staticmethod
+    def of(switch: Switch, bridges: dict[str, Bridge]) -> Outlets:
+        found: dict[int, dict[str, int]] = {}
+        bridge = bridges.get(INTEGRATION)
+        for row in bridge.ports.values() if bridge else ():
+            # ports that are known by their device's alias alone carry the same mark in the database
+            name, numbers = switch.ours(row.external_ids, "port"), [each.ofport for each in row.interfaces]
+            if name is not None and row.tag is not None and numbers and numbers[0] is not None:
+                found.setdefault(row.tag, {})[name] = numbers[0]
+        return Outlets(found, tunnel.numbers(tunnel.read(switch, bridges.get(TUNNELS))))
 
 
-def inject(switch: Switch, held: Held | None, frame: bytes, to: ToPorts | ToTunnels) -> None:
+def inject(switch: Switch, held: Held | None, outlets: Outlets, frame: bytes, to: ToPorts | ToTunnels) -> None:
     """`frame`: from the destination MAC on, without checksum. Raises WeftError."""
     if held is None:
         raise WeftError(Kind.NOT_FOUND, "the segment is not here", where=TUNNELS)
-    bridges = switch.db.bridges()
     if isinstance(to, ToTunnels):
-        numbers = tunnel.numbers(tunnel.read(switch, bridges.get(TUNNELS)))
+        key = held.segment.key
         vteps = [vtep for (vtep,) in text(Table.FLOOD, held.tables.flood)] if to.vtep is None else [to.vtep]
-        outputs = [numbers[remote] for vtep in vteps if (remote := (held.segment.key.udp_port, vtep)) in numbers]
+        outputs = [outlets.tunnels[remote] for vtep in vteps if (remote := (key.udp_port, vtep)) in outlets.tunnels]
         if to.vtep is not None and not outputs:
             raise WeftError(Kind.NOT_FOUND, "no tunnel leads there", where=f"VTEP {to.vtep}")
-        actions = [f"set_tunnel:{held.segment.key.vni:#x}", *(f"output:{number}" for number in outputs)]
-        switch.flows.send(frame, _CONTROLLER, ",".join(actions))
+        if outputs:
+            switch.sender(TUNNELS).send(packet_out(frame, outputs, key.vni))
         return
-    bridge = bridges.get(INTEGRATION)
-    outputs = [
-        each.ofport
-        for row in (bridge.ports.values() if bridge else ())
-        if row.tag == held.tag and to.port in (None, switch.ours(row.external_ids, "port"))
-        for each in row.interfaces
-        if each.ofport is not None
-    ]
-    # ports that are known by their device's alias alone carry the same mark in the database
+    local = outlets.ports.get(held.tag, {})
+    outputs = [number for name, number in local.items() if to.port == name or (to.port is None and "/" not in name)]
     if to.port is not None and not outputs:
         raise WeftError(Kind.NOT_FOUND, "no device of the segment leads to this port", where=f"port {to.port}")
-    integration = Ofctl(switch.rundir / f"{INTEGRATION}.mgmt")
-    integration.send(frame, _CONTROLLER, ",".join(f"output:{number}" for number in outputs) or "drop")
+    if outputs:
+        switch.sender(INTEGRATION).send(packet_out(frame, outputs))
 
 
 def counters(switch: Switch, held: Mapping[SegmentKey, Held], ports: Mapping[str, LocalPort]) -> Counters:

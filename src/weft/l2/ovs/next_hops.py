@@ -13,8 +13,9 @@ import contextlib
 import errno
 from collections.abc import Collection
 
-from weft.l2.ovs import routes
+from weft.l2.ovs import routes, told_routes
 from weft.l2.ovs.switch import UNDERLAY, Switch
+from weft.l2.ovs.told_routes import Told
 from weft.model.errors import WeftError
 from weft.netlink import message as m
 from weft.netlink import neighbor as n
@@ -40,16 +41,31 @@ class NextHops:
             self._news.socket.setblocking(False)
         return self._news.fileno() if self._news else None
 
-    def know(self, remotes: Collection[str]) -> None:
-        """The VTEPs that tunnels lead to, as observed: who was started anew asks for nothing, and still tells."""
-        if self._switch.userspace and self._remotes != frozenset(remotes):
-            self._find(remotes)
+    def know(self, remotes: Collection[str], told: Told) -> list[str]:
+        """The VTEPs that tunnels lead to, and what ovs-vswitchd was told of routes, as observed: who was started anew
+        asks for nothing, and still tells. Returns those VTEPs to which it takes no route."""
+        if not self._switch.userspace or (told.system and self._remotes == frozenset(remotes)):
+            return []
+        hops = self._find(remotes)
+        if told.system or all(told.hops.get(hop.target) == hop.address for hop in hops):
+            return []
+        with self._switch.controlled() as control:
+            told_routes.tell(control, UNDERLAY, hops, told)
+        taken = self._switch.told().hops
+        return [hop.target for hop in hops if hop.target not in taken]
 
     def want(self, remotes: Collection[str]) -> None:
         """Resolves the next hops to these VTEPs, and keeps them. No harm where one does not answer."""
         if not self._switch.userspace:
             return
-        for hop in self._find(remotes):
+        hops, told = self._find(remotes), self._switch.told()
+        if not told.system:
+            with self._switch.controlled() as control:
+                if remotes:
+                    told_routes.tell(control, UNDERLAY, hops, told, anew=True)
+                else:
+                    told_routes.forget(control, told)
+        for hop in {hop.address: hop for hop in hops}.values():
             with contextlib.suppress(WeftError, NetlinkError):  # the first packet will ask then
                 routes.keep_resolved(self._switch.host.channel, hop)
         self.tell()
@@ -57,9 +73,9 @@ class NextHops:
     def _find(self, remotes: Collection[str]) -> list[routes.NextHop]:
         port = self._switch.host.links.get(UNDERLAY)
         found = [routes.next_hop(self._switch.host.channel, remote) for remote in remotes] if port else []
-        hops = {hop.address: hop for hop in found if hop and port and hop.device == port.index}
-        self._remotes, self._wanted = frozenset(remotes), frozenset(hops)
-        return list(hops.values())
+        hops = [hop for hop in found if hop and port and hop.device == port.index]
+        self._remotes, self._wanted = frozenset(remotes), frozenset(hop.address for hop in hops)
+        return hops
 
     def tell(self) -> None:
         """Everything that the kernel knows of them now, told to ovs-vswitchd."""

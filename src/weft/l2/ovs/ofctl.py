@@ -44,10 +44,6 @@ class Ofctl:
         if lines:
             self._run("--bundle", "add-flows", self._target, "-", text="\n".join(lines) + "\n")
 
-    def send(self, frame: bytes, in_port: int, actions: str) -> None:
-        """A frame through a bridge's actions, as if it had come in by a port."""
-        self._run("packet-out", self._target, f"in_port={in_port} packet={frame.hex()} actions={actions}")
-
     def _run(self, *arguments: str, text: str = "") -> str:
         command = ["ovs-ofctl", f"--timeout={_TIMEOUT:.0f}", *arguments]
         try:

@@ -34,9 +34,6 @@ _BRIDGES = ((INTEGRATION, PATCH_TO_TUNNELS, "standalone"), (TUNNELS, PATCH_TO_IN
 def check(segment: Segment) -> None:
     """Raises UNSUPPORTED for what this datapath cannot be."""
     where = f"network {segment.network}"
-    if segment.arp is Arp.PROXY and segment.learning:
-        what = "`arp: proxy` with data-plane learning is more than this datapath can do yet"
-        raise WeftError(Kind.UNSUPPORTED, what, where=where, remedy="leave out `learning: data-plane`")
     if segment.group:
         what = f"Open vSwitch receives no group packets, so that nothing sent to {segment.group} would arrive"
         remedy = "use `flood: ingress-replication`, or `datapath: kernel` on this node"

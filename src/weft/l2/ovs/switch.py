@@ -6,7 +6,8 @@ its cookie (weft.l2.ovs.flows); a device of the host by its name and alias, as i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,12 @@ from urllib.parse import quote, unquote
 
 from weft.l2.kernel.host import Host
 from weft.l2.ovs import family
+from weft.l2.ovs.connection import Sender
 from weft.l2.ovs.flows import Flow
 from weft.l2.ovs.ofctl import Ofctl
 from weft.l2.ovs.ovsdb import Bridge, Ovsdb
 from weft.l2.ovs.rpc import Rpc
+from weft.l2.ovs.told_routes import OPTION, Told, parse
 from weft.model.errors import Kind, WeftError
 from weft.netlink.links import Link
 from weft.netlink.nft_ingress import IngressTable
@@ -35,6 +38,7 @@ class Switch:
         self.host = Host(cluster, namespace, ports)
         self.rundir = rundir
         self._database: Ovsdb | None = None
+        self._senders: dict[str, Sender] = {}
 
     @property
     def db(self) -> Ovsdb:
@@ -65,21 +69,45 @@ class Switch:
 
     def control(self, command: str, *arguments: str) -> str:
         """What `ovs-appctl COMMAND …` prints. Raises WeftError."""
+        with self.controlled() as rpc:
+            return str(rpc.call(command, *arguments))
+
+    @contextmanager
+    def controlled(self) -> Iterator[Rpc]:
+        """ovs-vswitchd's control socket, for several commands. Raises WeftError."""
+        rpc = Rpc(self.rundir / f"ovs-vswitchd.{self._pid()}.ctl")
         try:
-            pid = (self.rundir / "ovs-vswitchd.pid").read_text().strip()
+            yield rpc
+        finally:
+            rpc.close()
+
+    def told(self) -> Told:
+        """What ovs-vswitchd was told of routes, if it does not read the host's. Raises WeftError."""
+        if not self.userspace:
+            return Told()
+        try:
+            options = Path(f"/proc/{self._pid()}/cmdline").read_text().split("\0")
+        except OSError:  # not one of this host's processes, or being restarted
+            return Told()
+        return parse(self.control("ovs/route/show"), UNDERLAY) if OPTION in options else Told()
+
+    def _pid(self) -> str:
+        try:
+            return (self.rundir / "ovs-vswitchd.pid").read_text().strip()
         except OSError as error:
             what = "ovs-vswitchd is not running"
             remedy = "install openvswitch-switch and start it"
             raise WeftError(Kind.UNREACHABLE, what, where=str(self.rundir), remedy=remedy) from error
-        rpc = Rpc(self.rundir / f"ovs-vswitchd.{pid}.ctl")
-        try:
-            return str(rpc.call(command, *arguments))
-        finally:
-            rpc.close()
+
+    def sender(self, bridge: str) -> Sender:
+        """For frames of our own into a bridge."""
+        return self._senders.setdefault(bridge, Sender(self.rundir / f"{bridge}.mgmt"))
 
     def close(self) -> None:
         self.reconnect()
         self.host.close()
+        for each in self._senders.values():
+            each.close()
         if opened := self.__dict__.pop("ingress", None):
             opened.close()
 
@@ -108,13 +136,15 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One reading: the database's bridges, the host's links and addresses, flows of br-tun, NICs shut to the host."""
+    """One reading: the database's bridges, the host's links and addresses, flows of br-tun, NICs shut to the host,
+    routes that were told."""
 
     bridges: dict[str, Bridge]
     links: dict[str, Link]
     addresses: dict[int, tuple[str, ...]]
     flows: list[Flow]
     shut: frozenset[str]
+    told: Told
 
     @staticmethod
     def of(switch: Switch) -> Snapshot:
@@ -127,4 +157,5 @@ class Snapshot:
             switch.host.addresses.dump(),
             switch.flows.dump() if ours else [],
             switch.ingress.devices(),
+            switch.told(),
         )

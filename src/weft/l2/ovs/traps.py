@@ -37,6 +37,7 @@ def traps(
             yield Trap("br-phy", "; ".join(found), True, remedy)
         else:
             yield Trap("br-phy", f"holds {vtep} and the NIC; the host's own stack is shut out there")
+        yield from _routes(snapshot, vtep)
         yield from _joined(switch, snapshot)
         yield from _neighbors(switch, snapshot, remotes)
     unfinished = [flaw for flaw in flaws if "unfinished" in flaw]
@@ -46,6 +47,19 @@ def traps(
         yield Trap("checksums", "no port leaves them unfinished")
     yield Trap("groups", "group packets are not received: nodes that can send both send copies to this one")
     yield Trap("mtu", "what is too long is dropped without ICMP: end points must keep the network's MTU")
+
+
+def _routes(snapshot: Snapshot, vtep: str) -> Iterator[Trap]:
+    """Whether ovs-vswitchd loses sight of its tunnels while links change (weft.l2.ovs.told_routes)."""
+    other = {source for source in snapshot.told.sources.values() if source != vtep}
+    if snapshot.told.system:
+        what = "ovs-vswitchd reads the host's routes: while a link comes or goes some packets can be lost; with its"
+        yield Trap("routes", f"{what} option --disable-system-route none is, where all its tunnels are Weft's")
+    elif other:
+        what = f"packets leave from {' '.join(sorted(other))}, not from {vtep}: peers take them for a stranger's"
+        yield Trap("routes", what, True, f"give {UNDERLAY} no other address in that subnet")
+    else:
+        yield Trap("routes", "ovs-vswitchd knows those to VTEPs, which Weft tells it, and no other")
 
 
 def _joined(switch: Switch, snapshot: Snapshot) -> Iterator[Trap]:

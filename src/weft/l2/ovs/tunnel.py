@@ -28,11 +28,11 @@ def name(remote: TunnelPort) -> str:
 
 
 def options(remote: TunnelPort, local: str) -> dict[str, str]:
-    """As the kernel's datapath sends: TTL 64 (the default), no DF, UDP checksums."""
+    """As the kernel's datapath sends: TTL 64 (the default), no DF, UDP checksums. `local` "": as routes say."""
     udp_port, vtep = remote
-    return {
+    stated = {"local_ip": local} if local else {}
+    return stated | {
         "remote_ip": vtep,
-        "local_ip": local,
         "key": "flow",
         "dst_port": str(udp_port),
         "df_default": "false",

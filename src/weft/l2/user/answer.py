@@ -51,6 +51,14 @@ def may_be(frame: bytes | bytearray | memoryview) -> bool:
     return (first, second) in ((0x08, 0x06), (0x81, 0x00), (0x88, 0xA8))
 
 
+def is_arp(frame: bytes | bytearray | memoryview) -> bool:
+    """Whether a frame is ARP, behind VLAN tags too."""
+    at = 12
+    while frame[at : at + 2] in (b"\x81\x00", b"\x88\xa8"):
+        at += 4
+    return frame[at : at + 2] == b"\x08\x06"
+
+
 def parties(frame: bytes) -> frozenset[str]:
     """The addresses that an ARP or ND frame speaks for and about; of any other frame none."""
     try:

@@ -1,8 +1,10 @@
-"""The offload header for a frame that came out of a tunnel alone.
+"""The offload header for a frame that came out of a tunnel alone, and UDP trains that nobody has cut.
 
 A VTEP on the same machine leaves the inner checksum to a NIC that never comes: it holds the pseudo header's sum only
 (a finished one is that with a chance of 1 in 65,536, and is none the worse for being called unfinished). It even
-leaves whole TCP frames of 64 KiB uncut. Both are given to the local port as what they are: offloaded.
+leaves whole TCP frames of 64 KiB uncut. Both are given to the local port as what they are: offloaded. A UDP frame that
+stands for many datagrams (UDP_SEGMENT) comes as if it were a train of ours: the kernel tells the size of its datagrams
+(udp_cmsg_recv in include/linux/udp.h), but it has one header, whose length is that of the whole.
 """
 
 from __future__ import annotations
@@ -32,6 +34,23 @@ def delivery(frame: memoryview, longest: int) -> bytes | None:
         return None
     kind = vnet.GSO_TCPV4 if version == 4 else vnet.GSO_TCPV6
     return Offload(flags, kind, head, mss, start, offset).encode()
+
+
+def uncut(octets: memoryview, size: int) -> Offload | None:
+    """How a frame that arrived as a train of datagrams of `size` is to be cut; None where it is a train indeed."""
+    if len(octets) < 14 + 28:
+        return None
+    ip = 18 if octets[12] == 0x81 and not octets[13] else 14
+    if _UDP not in (octets[ip + 9], octets[ip + 6]):
+        return None
+    found = _upper(octets, ip)
+    if found is None:
+        return None
+    _, _, at, protocol, unfinished = found
+    length = octets[at + 4] << 8 | octets[at + 5]
+    if protocol != _UDP or not unfinished or at + length != len(octets):
+        return None
+    return Offload(vnet.NEEDS_CSUM, vnet.GSO_UDP_L4, at + 8, size, at, _CHECKSUM[_UDP])
 
 
 def _upper(frame: memoryview, ip: int) -> tuple[int, int, int, int, bool] | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from weft.l2 import default_route, names
+from weft.l2 import default_route, ipv6, names
 from weft.l2.names import Alias, DeviceKind
 from weft.l2.user.device import PacketSocket, Tap
 from weft.l2.user.world import PortState
@@ -72,6 +72,16 @@ def _outlives(cluster: str, port: LocalPort) -> str:
 def _end_name(port: LocalPort) -> str:
     """What the end point's own device is called."""
     return names.bridge(port.segment) if port.attach.kind is AttachKind.HOST else port.attach.interface
+
+
+def mend(cluster: str, state: PortState) -> None:
+    """States everything of the end point's device anew, which stays. Raises WeftError, OSError."""
+    port, inside = state.port, _inside(state)
+    channel = Channel(namespace=inside)
+    try:
+        _end(channel, inside, port, _end_name(port), None if state.veth else _alias(cluster, port))
+    finally:
+        channel.close()
 
 
 def flaws(state: PortState) -> list[str]:
@@ -144,7 +154,7 @@ def _own_tap(cluster: str, port: LocalPort, target: str, name: str, inside: Name
             raise _foreign(name, f"namespace '{inside}'" if inside else "the host")
         device = Tap(name, inside)
         try:
-            _end(channel, port, name, _alias(cluster, port))
+            _end(channel, inside, port, name, _alias(cluster, port))
         except BaseException:
             device.close()
             raise
@@ -153,7 +163,7 @@ def _own_tap(cluster: str, port: LocalPort, target: str, name: str, inside: Name
         channel.close()
 
 
-def _end(channel: Channel, port: LocalPort, name: str, alias: str | None) -> None:
+def _end(channel: Channel, inside: Namespace, port: LocalPort, name: str, alias: str | None) -> None:
     """States everything of the device at the end point: MAC, MTU, addresses, and how big its frames may be."""
     links, addresses = Links(channel), Addresses(channel)
     link = links.get(name)
@@ -162,6 +172,7 @@ def _end(channel: Channel, port: LocalPort, name: str, alias: str | None) -> Non
     mac = port.mac if link.mac != port.mac else None
     links.change(link, Change(mac=mac, mtu=port.mtu, alias=alias, quiet=True))
     _bound(channel, link, port.mtu)
+    ipv6.allow(name, port.addresses, inside)
     addresses.make(link, port.addresses, addresses.of(link))
     links.change(link, Change(up=True))
     default_route.put(Routing(channel), port, link)
@@ -192,7 +203,7 @@ def _pair(cluster: str, port: LocalPort, target: str, end: str, inside: Namespac
             link = Links(here).create(near, Peer(end, port.mac, port.mtu))
         Links(here).change(link, Change(up=True))
         _quiet(name)
-        _end(there, port, end, None)
+        _end(there, inside, port, end, None)
         return PortState(port, target, PacketSocket(name), veth=True)
     finally:
         here.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from weft.l2.user import attach, control
 from weft.l2.user.engine import Engine
 from weft.l2.user.iptunnel.changes import TunnelChanges
@@ -116,7 +118,7 @@ class Changes:
     def _set_port(self, port: LocalPort, target: str) -> None:
         state = self._segment(port.segment)
         there = self._world.ports.get(port.name)
-        if there is not None and (there.port, there.target) == (port, target) and not attach.flaws(there):
+        if there is not None and (there.port, there.target) == (port, target) and self._holds(there):
             return
         if there is not None:
             self._unset_port(there.port)
@@ -125,6 +127,19 @@ class Changes:
             self._world.ports[port.name] = made
             state.switch.ports = {**state.switch.ports, port.name: port.isolated}
         self._engine.watch_port(made)
+
+    def _holds(self, there: PortState) -> bool:
+        """Whether a port is as stated, or is put right now with its device kept: others' routes by it stay."""
+        if not attach.flaws(there):
+            return True
+        if there.gone:
+            return False
+        with contextlib.suppress(WeftError, OSError):
+            attach.mend(self._cluster, there)
+            # A device that was down has lost its hosts' frames: who still is there says so.
+            self._world.ears.gone(there.port.segment, self._segment(there.port.segment).switch.forget(there.port.name))
+            return not attach.flaws(there)
+        return False
 
     def _unset_port(self, port: LocalPort) -> None:
         there: PortState | None = self._world.ports.get(port.name)

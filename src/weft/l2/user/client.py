@@ -103,10 +103,15 @@ class Client:
         self._waiting.close()
 
     def stop(self) -> None:
-        """Ends the forwarder, and with it everything that it forwards; none there is no error."""
+        """Ends the forwarder, and with it everything that it forwards; none there is no error.
+
+        Returns when its ports can be bound by another program.
+        """
         self._deafen()
-        self.ask(control.Stop(), start=False)
-        self._disconnect()
+        there = self._host is None or namespace.exists(self._host)
+        with process.outlived(self.pid if there else None):
+            self.ask(control.Stop(), start=False)
+            self._disconnect()
         if self.started is not None:
             self.started.wait()
             self.started = None

@@ -100,7 +100,7 @@ class Observe(msgspec.Struct, frozen=True, tag=True):
 
 
 class Inject(msgspec.Struct, frozen=True, tag=True):
-    """Into tunnels, or to local ports; `to` None: all of them."""
+    """Into tunnels, or to local ports; `to` None: all that are hosts', or those tunnels that its address leads to."""
 
     key: SegmentKey
     frame: bytes
@@ -117,7 +117,7 @@ class Listen(msgspec.Struct, frozen=True, tag=True):
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True):
-    """What local ports of these segments say, from now on, over this connection alone."""
+    """What is said in these segments (weft.l2.user.ears), from now on, over this connection alone."""
 
     segments: tuple[SegmentKey, ...]
 
@@ -185,11 +185,12 @@ class Alert(msgspec.Struct, frozen=True, tag=True):
 
 
 class Spoken(msgspec.Struct, frozen=True):
-    """The beginning of a frame of a local port."""
+    """The beginning of a frame of a local port, or of one that a VTEP sent."""
 
     key: SegmentKey
-    port: str
+    port: str | None
     frame: bytes
+    vtep: str | None = None
 
 
 class Note(msgspec.Struct, frozen=True):

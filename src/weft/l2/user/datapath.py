@@ -6,17 +6,24 @@ that the next diff makes all of it again.
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 
+from weft.l2 import names
 from weft.l2.datapath import Applied, Counters, Event, Heard, Punted, ToPorts, ToTunnels
 from weft.l2.user import control
 from weft.l2.user.client import Client
+from weft.l2.user.events import Device, Events
 from weft.l2.user.facts import facts, slower
 from weft.l2.user.punt import Punt
 from weft.l2.user.switch import SPEAKER
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.model.node import Facts
+from weft.model.port import AttachKind
+from weft.netlink import outside
 from weft.netlink.namespace import entered
 from weft.plan.node import Observed
 from weft.plan.operations import Operation, PutPort
@@ -47,14 +54,27 @@ class UserDatapath:
         ports: Callable[[str], str] = _same,
         threads: int = 1,
     ) -> None:
-        self._namespace, self._ports = namespace, ports
+        self._cluster, self._namespace, self._ports = cluster, namespace, ports
         self._client = Client(cluster, namespace, threads)
         self._punt = Punt(self._client.find)
+        self._devices: tuple[Device, ...] = ()  # of local ports, as last observed
+        self._underlay = 0  # index of the device that holds the VTEP address
+
+    @cached_property
+    def _events(self) -> Events:
+        made = Events(self._cluster, self._namespace, self._client)
+        made.learn(self._devices, self._underlay)
+        return made
 
     # The six
 
     def facts(self, node: str, vtep: str) -> Facts:
-        return facts(node, vtep, self._namespace)
+        found = facts(node, vtep, self._namespace)
+        if found.interface and not outside.lender():  # kept when the address goes: it may come back there
+            with entered(self._namespace), contextlib.suppress(OSError):
+                self._underlay = socket.if_nametoindex(found.interface)
+            self._learn()
+        return found
 
     def slower(self) -> dict[str, tuple[str, str]]:
         """Feature that this host lacks, and that only costs speed → what happens without it, and the remedy."""
@@ -77,7 +97,22 @@ class UserDatapath:
                 learned[key] = found
             ports |= {port.name: port for port in each.ports}
             flaws |= dict(each.flaws.items())
+        self._devices = tuple(device for port in ports.values() if (device := self._device(port)))
+        self._learn()
         return Observed(segments, tables, ports, flaws, learned)
+
+    def _device(self, port: LocalPort) -> Device | None:
+        """The device that is judged by what the plan says of the port."""
+        match port.attach.kind:
+            case AttachKind.HOST:
+                return None, names.bridge(port.segment), port.segment
+            case AttachKind.NAMESPACE:
+                return self._ports(port.attach.target), port.attach.interface, port.segment
+        return None
+
+    def _learn(self) -> None:
+        if "_events" in self.__dict__:  # somebody listens
+            self._events.learn(self._devices, self._underlay)
 
     def apply(self, operations: Sequence[Operation]) -> Applied:
         if not operations:
@@ -91,10 +126,10 @@ class UserDatapath:
         )
 
     def events(self) -> Sequence[Event]:
-        return self._client.events()
+        return self._events.read()
 
     def events_fd(self) -> int | None:
-        return self._client.events_fd()
+        return self._events.fileno()
 
     def watch(self, segments: Collection[SegmentKey]) -> None:
         self._punt.watch(segments)
@@ -122,6 +157,8 @@ class UserDatapath:
 
     def close(self) -> None:
         self._punt.close()
+        if "_events" in self.__dict__:
+            self.__dict__.pop("_events").close()
         self._client.close()
 
     def stop(self) -> None:

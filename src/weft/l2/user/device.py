@@ -3,8 +3,8 @@
 A TUN device, which carries bare IP packets, is the same without Ethernet.
 
 Every frame carries the header of weft.l2.user.vnet. A TAP (Documentation/networking/tuntap.rst) with offloads hands
-over TCP frames of up to 64 KiB with their checksums unfinished, and takes the same. A packet socket (packet(7)) on any
-other device does likewise with PACKET_VNET_HDR.
+over TCP frames of up to 64 KiB, and UDP frames that stand for many datagrams, with their checksums unfinished, and
+takes the same. A packet socket (packet(7)) on any other device does likewise with PACKET_VNET_HDR.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ Buffers = Sequence[bytes | bytearray | memoryview]
 
 _TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ, _TUNSETSNDBUF = 0x400454CA, 0x400454D0, 0x400454D8, 0x400454D4
 _IFF_TUN, _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x0002, 0x1000, 0x4000
-_TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN = 1, 2, 4, 8
+_TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN, _TUN_F_USO4, _TUN_F_USO6 = 1, 2, 4, 8, 32, 64
+_TCP_TOO = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
+_UDP_TOO = _TUN_F_USO4 | _TUN_F_USO6
 
 _SOL_PACKET, _ADD_MEMBERSHIP, _AUXDATA, _VNET_HDR, _IGNORE_OUTGOING = 263, 1, 8, 15, 23
 _MR_PROMISC = 1
@@ -54,7 +56,7 @@ class Tap:
     The descriptor works from any namespace, wherever the device is.
     """
 
-    _KIND, _WORD = _IFF_TAP, "TAP"
+    _KIND, _WORD, _MORE = _IFF_TAP, "TAP", _UDP_TOO
 
     def __init__(self, name: str, namespace: Namespace = None) -> None:
         with entered(namespace):
@@ -66,8 +68,7 @@ class Tap:
                 flags = self._KIND | _IFF_NO_PI | _IFF_VNET_HDR
                 fcntl.ioctl(self.fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
                 fcntl.ioctl(self.fd, _TUNSETVNETHDRSZ, struct.pack("i", vnet.SIZE))
-                offloads = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
-                fcntl.ioctl(self.fd, _TUNSETOFFLOAD, offloads)
+                _offload(self.fd, self._MORE)
             except OSError as error:
                 os.close(self.fd)
                 words = (error.strerror or "").lower()
@@ -86,10 +87,20 @@ class Tap:
         os.close(self.fd)
 
 
+def _offload(fd: int, more: int) -> None:
+    """Takes TCP frames of 64 KiB, and, from Linux 6.2 on, UDP frames that stand for many datagrams. Raises OSError."""
+    try:
+        fcntl.ioctl(fd, _TUNSETOFFLOAD, _TCP_TOO | more)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not more:
+            raise
+        fcntl.ioctl(fd, _TUNSETOFFLOAD, _TCP_TOO)
+
+
 class Tun(Tap):
     """A new TUN device: IP packets without link headers."""
 
-    _KIND, _WORD = _IFF_TUN, "TUN"
+    _KIND, _WORD, _MORE = _IFF_TUN, "TUN", 0
 
 
 class PacketSocket:

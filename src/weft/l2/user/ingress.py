@@ -12,16 +12,18 @@ import socket
 import numpy as np
 
 from weft.l2.user import ecn, vnet
-from weft.l2.user.arrive import delivery
+from weft.l2.user.arrive import delivery, uncut
+from weft.l2.user.cut import cut
 from weft.l2.user.framing import VXLAN
+from weft.l2.user.gather import BUFFER, gather
 from weft.l2.user.merge import merged
 from weft.l2.user.trains import incoming
 from weft.l2.user.underlay import Arrival, Underlay
 from weft.l2.user.world import SegmentState, Tally, World
 from weft.model.network import SegmentKey
 
-BUDGET = 64  # trains of one socket before others have their turn
-_BUFFER = 2 * 65536 + 4096  # a train, and room to see its last datagram as long as the others
+BUDGET = 16  # looks at one socket before others have their turn
+_FRAME = vnet.SIZE + 66000
 _VALID_VNI = 0x08
 
 
@@ -30,53 +32,59 @@ class Ingress:
 
     def __init__(self, world: World) -> None:
         self.world, self.tally = world, Tally()
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._buffer = memoryview(bytearray(BUFFER))
         self._octets = np.frombuffer(self._buffer, np.uint8)
-        self._frame = memoryview(bytearray(_BUFFER))
+        self._frame = memoryview(bytearray(_FRAME))
 
     def drain(self, underlay: Underlay, receiver: socket.socket, now: float) -> None:
         """Forwards what waits at a socket."""
         for _ in range(BUDGET):
-            arrival = underlay.receive(receiver, self._buffer[:66000])
-            if arrival is None:
+            found, more = gather(lambda into: underlay.receive(receiver, into), self._buffer, VXLAN)
+            for at, arrival in found:
+                self.take(underlay, arrival, now, at)
+            if not more:
                 return
-            self.take(underlay, arrival, now)
 
-    def take(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
-        """One datagram or train, which stands in the buffer."""
+    def take(self, underlay: Underlay, arrival: Arrival, now: float, base: int = 0) -> None:
+        """One datagram or train, which stands in the buffer from `base`."""
         if arrival.vtep == underlay.vtep:
-            self.tally.drops["our own"] += 1
+            self.tally.drops["our own"] += -(-arrival.octets // max(1, arrival.size)) or 1
             return
-        for at, size, train, run in incoming(self._octets, arrival.octets, arrival.size):
+        if arrival.size < arrival.octets and self._uncut(underlay, arrival, now, base):
+            return
+        for at, size, train, run in incoming(self._octets[base:], arrival.octets, arrival.size):
             if train is None or run is None:
-                self._single(underlay, arrival, at, size, now)
+                self._single(underlay, arrival, base + at, size, now)
                 continue
-            state = self._segment(underlay, arrival.vtep, at, size)
+            count = run.end - run.first
+            state = self._segment(underlay, arrival.vtep, base + at, size, count)
             if state is not None:
                 made = merged(train, run, self._frame)
-                self._deliver(state, arrival, self._frame[:made], run.end - run.first, now)
+                self._deliver(state, arrival, self._frame[:made], count, now)
 
-    def _segment(self, underlay: Underlay, vtep: str, at: int, size: int) -> SegmentState | None:
-        """The segment of the datagram at this place; None, counted, where it is not to be believed."""
+    def _segment(self, underlay: Underlay, vtep: str, at: int, size: int, count: int) -> SegmentState | None:
+        """The segment of the datagram at this place; None, counted `count` times, where it is not to be believed."""
         drops, data = self.tally.drops, self._buffer
         if size < VXLAN.ip or not data[at] & _VALID_VNI:
-            drops["not VXLAN"] += 1
+            drops["not VXLAN"] += count
             return None
         vni = data[at + 4] << 16 | data[at + 5] << 8 | data[at + 6]
         state = self.world.segments.get(SegmentKey(underlay.port, vni))
         if state is None or state.underlay is not underlay:
-            drops["unknown VNI"] += 1
+            drops["unknown VNI"] += count
             return None
         if vtep not in state.members and not state.open:
-            drops["not a member"] += 1
+            drops["not a member"] += count
             return None
         return state
 
     def _single(self, underlay: Underlay, arrival: Arrival, at: int, size: int, now: float) -> None:
-        state = self._segment(underlay, arrival.vtep, at, size)
-        if state is None:
-            return
-        frame = self._buffer[at + VXLAN.front : at + size]
+        state = self._segment(underlay, arrival.vtep, at, size, 1)
+        if state is not None:
+            self._whole(state, arrival, self._buffer[at + VXLAN.front : at + size], now)
+
+    def _whole(self, state: SegmentState, arrival: Arrival, frame: memoryview, now: float) -> None:
+        """A frame that nothing is merged with."""
         header = delivery(frame, state.longest)
         if header is None:
             self.tally.drops["oversized"] += 1
@@ -85,6 +93,17 @@ class Ingress:
         self._frame[: vnet.SIZE] = header
         self._frame[vnet.SIZE : end] = frame
         self._deliver(state, arrival, self._frame[:end], 1, now)
+
+    def _uncut(self, underlay: Underlay, arrival: Arrival, now: float, base: int) -> bool:
+        """Whether it was one frame that stands for many UDP datagrams."""
+        frame = self._buffer[base + VXLAN.front : base + arrival.octets]
+        offload = uncut(frame, arrival.size)
+        if offload is None:
+            return False
+        if (state := self._segment(underlay, arrival.vtep, base, arrival.octets, 1)) is not None:
+            for one in cut(frame, offload):
+                self._whole(state, arrival, memoryview(one), now)
+        return True
 
     def _deliver(self, state: SegmentState, arrival: Arrival, packet: memoryview, count: int, now: float) -> None:
         """`packet`: offload header and frame, which stands for `count` datagrams."""
@@ -98,6 +117,8 @@ class Ingress:
         way = state.switch.from_tunnel(arrival.vtep, frame, now)
         if way.drop:
             tally.drops[way.drop] += count
+        if way.punt and not self.world.ears.arrived(key, arrival.vtep, frame):
+            tally.drops["punt"] += count
         for name in way.ports:
             port = self.world.ports.get(name)
             if port is None:

@@ -26,6 +26,7 @@ from weft.l2.user.vnet import Offload
 from weft.l2.user.whole import whole
 
 _ACK, _PSH, _TCP = 0x10, 0x08, 6
+_LONGEST = 65535  # octets of an IP packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,11 @@ def _must_agree(shape: Layout) -> npt.NDArray[np.bool_]:
 
 def train(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
     """Looks through datagrams (rows, of these lengths) for runs, in order; `shape` is the first one's."""
-    claimed = whole(rows, lengths, shape)
-    if claimed is not None:
-        return Train(rows, lengths, shape, claimed, [Run(0, len(rows), False)])
+    found = whole(rows, lengths, shape)
+    if found is not None:
+        claimed, edges = found
+        runs = [Run(first, end, False) for first, end in pairwise(edges)]
+        return Train(rows, lengths, shape, claimed, _bounded(runs, lengths, shape))
     return searched(rows, lengths, shape)
 
 
@@ -94,7 +97,20 @@ def searched(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
         joined &= ident[1:] == (ident[:-1] + 1 & 0xFFFF)
     edges = [0, *(np.flatnonzero(~joined) + 1).tolist(), len(rows)]
     found = [Run(a, b, bool(unfinished[a])) for a, b in pairwise(edges)]
-    return Train(rows, lengths, shape, complement(sums(rows[:, tcp : shape.payload]) + pseudo), found)
+    claimed = complement(sums(rows[:, tcp : shape.payload]) + pseudo)
+    return Train(rows, lengths, shape, claimed, _bounded(found, lengths, shape))
+
+
+def _bounded(runs: list[Run], lengths: Numbers, shape: Layout) -> list[Run]:
+    """The same, none longer than an IP packet can say."""
+    most = (_LONGEST - shape.payload + shape.ip) // max(1, int(lengths[0]) - shape.payload)
+    if len(lengths) <= most:
+        return runs
+    return [
+        Run(first, min(first + most, run.end), run.unfinished)
+        for run in runs
+        for first in range(run.first, run.end, max(1, most))
+    ]
 
 
 def merged(train: Train, run: Run, out: memoryview) -> int:

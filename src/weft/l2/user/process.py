@@ -6,13 +6,16 @@ it whatever the namespace is called there, and hosts of a lab do not meet.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import select
 import socket
 import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,7 +24,7 @@ from weft.l2.user.forwarder import TAKEN
 from weft.model.errors import Kind, WeftError
 from weft.netlink.namespace import Namespace, entered
 
-_PATIENCE = 20.0  # seconds for a forwarder to answer
+_PATIENCE = 20.0  # seconds for a forwarder to answer, or to end
 _FLOCK = struct.Struct("hhqqi0q")  # struct flock of 64-bit Linux
 
 
@@ -46,6 +49,29 @@ def pid(directory: Path) -> int | None:
     except OSError:
         return None
     return None if kind == fcntl.F_UNLCK else int(holder)
+
+
+@contextlib.contextmanager
+def outlived(running: int | None) -> Iterator[None]:
+    """Waits at its end until that process is gone: its ports and devices are free then. Raises WeftError."""
+    try:
+        handle = os.pidfd_open(running) if running else -1
+    except OSError:  # it is gone already
+        handle = -1
+    try:
+        yield
+        if handle >= 0 and not _readable(handle):
+            what = f"the forwarder, process {running}, does not end"
+            raise WeftError(Kind.FAILED, what, where="user datapath", remedy="end it")
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _readable(handle: int) -> bool:
+    watched = select.poll()
+    watched.register(handle, select.POLLIN)
+    return bool(watched.poll(1000 * _PATIENCE))
 
 
 def connect(directory: Path) -> socket.socket | None:

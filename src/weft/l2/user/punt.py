@@ -1,4 +1,4 @@
-"""The agent's side of the punt: a connection over which the forwarder tells what local ports say.
+"""The agent's side of the punt: a connection over which the forwarder tells what is said.
 
 Each watch has a connection of its own; a new one ends the old. One descriptor serves to wait for good.
 """
@@ -75,7 +75,7 @@ class Punt:
         for message in control.messages(self._pending):
             if isinstance(message, control.Overheard):
                 found += [Heard(*note) for note in map(msgspec.structs.astuple, message.notes)]
-                found += [Punted(said.key, said.frame, port=said.port) for said in message.frames]
+                found += [Punted(said.key, said.frame, port=said.port, vtep=said.vtep) for said in message.frames]
         if ended:
             self._leave()
             self.ensure()  # another forwarder may run already

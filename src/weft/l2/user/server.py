@@ -19,11 +19,10 @@ import structlog
 
 from weft.l2.user import attach, control
 from weft.l2.user.changes import Changes
-from weft.l2.user.egress import Egress
 from weft.l2.user.engine import Engine
+from weft.l2.user.inject import Injector
 from weft.l2.user.iptunnel import device
 from weft.l2.user.iptunnel.state import TunnelState
-from weft.l2.user.vnet import PLAIN
 from weft.l2.user.world import PortState
 from weft.model.errors import Kind, WeftError
 from weft.plan.tables import Table
@@ -41,7 +40,7 @@ class Server:
     def __init__(self, cluster: str, listener: socket.socket, threads: int = 1) -> None:
         self.engine = Engine(self._lost, threads)
         self._changes = Changes(cluster, self.engine)
-        self._inject = Egress(self.engine.world)
+        self._inject = Injector(self.engine.world)
         self._listener = listener
         self._lock = threading.Lock()
         self._clients: set[socket.socket] = set()
@@ -112,7 +111,7 @@ class Server:
                 case control.Observe():
                     return self._observe()
                 case control.Inject() as request:
-                    self._put(request)
+                    self._inject.put(request)
                 case control.Count():
                     return self._count()
                 case control.Listen():
@@ -132,7 +131,9 @@ class Server:
         """Tells the one who watches which local MACs are there already."""
         world, now = self.engine.world, time.monotonic()
         for key in world.ears.watched & world.segments.keys():
-            world.ears.present(key, world.segments[key].switch.local(now))
+            switch = world.segments[key].switch
+            if not switch.relayed:
+                world.ears.present(key, switch.local(now))
 
     def _tell(self, client: socket.socket, turn: int) -> None:
         """Hands over what is heard, until the client is gone or another one watches. Raises OSError."""
@@ -175,23 +176,6 @@ class Server:
                 )
             )
         return control.State(tuple(held), tuple(_tunnel(state) for state in world.tunnels.values()))
-
-    def _put(self, request: control.Inject) -> None:
-        state = self.engine.world.segments.get(request.key)
-        if state is None or len(request.frame) < 14:
-            what = "the segment is not here" if state is None else "a frame has 14 octets at least"
-            raise WeftError(Kind.NOT_FOUND if state is None else Kind.INVALID, what, where=f"segment {request.key}")
-        if request.tunnels:
-            group = (state.segment.group,) if state.segment.group else ()
-            everyone = (*group, *(state.switch.flood if group else sorted(state.members)))
-            self._inject.inject(state, request.frame, (request.to,) if request.to else everyone)
-            return
-        names = [request.to] if request.to else list(state.switch.ports)
-        for name in names:
-            port = self.engine.world.ports.get(name)
-            if port is None or name not in state.switch.ports:
-                raise WeftError(Kind.NOT_FOUND, "the port is not in this segment", where=f"port {name}")
-            port.device.write((PLAIN, request.frame))
 
     def _count(self) -> control.Counts:
         engine = self.engine

@@ -7,12 +7,15 @@ port it came from, or the reason for dropping it. The rules (RFC 7348 section 4,
 2. Everything else is BUM: to all other local ports, and to the flood list and the group.
 3. Split horizon: what came out of a tunnel never enters one, since every VTEP has its own copy.
 4. An isolated port reaches tunnels and ports that are not isolated. In `proxy` tunnels are isolated too: every frame
-   between hosts passes a router's port, and no ARP, no ND and no unknown unicast enters a tunnel.
+   between hosts passes a router's port, and no ARP, no ND and, unless the segment learns, no unknown unicast enters a
+   tunnel.
 5. MACs of local ports are learned always, those behind tunnels only where the segment learns. The newest sighting
    wins; a static row never moves.
 6. `suppress`: ARP and ND are answered from neighbor rows if the target is behind a tunnel, and never enter one;
    neither does unicast to an address that nobody has.
-7. What concerns a distributed gateway stays at home: frames from and to its MAC, ARP and ND about its addresses.
+7. Where a segment learns and is `proxy`, ARP is relayed (weft.wire.relay): what tunnels bring of it goes to who punts
+   it and to nobody else.
+8. What concerns a distributed gateway stays at home: frames from and to its MAC, ARP and ND about its addresses.
 
 A MAC is six octets here, and a VTEP its address as text.
 """
@@ -23,7 +26,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from weft.l2.user.answer import may_be, parties, resolution
+from weft.l2.user.answer import is_arp, may_be, parties, resolution
 from weft.model.address import is_mac
 from weft.model.network import Arp
 
@@ -43,12 +46,14 @@ class Entry:
 
 
 class Way(NamedTuple):
-    """Where a frame goes. `reply`: a frame for the port it came from. `drop`: the reason, as the counters name it."""
+    """Where a frame goes. `reply`: a frame for the port it came from. `drop`: the reason, as the counters name it.
+    `punt`: to the relay alone."""
 
     ports: tuple[str, ...] = ()
     vteps: tuple[str, ...] = ()
     drop: str = ""
     reply: bytes = b""
+    punt: bool = False
 
 
 class Switch:
@@ -62,6 +67,7 @@ class Switch:
         self, *, learning: bool, age: float, arp: Arp, group: str | None = None, anycast: Iterable[str] = ()
     ) -> None:
         self.learning, self.arp, self.group = learning, arp, group
+        self.relayed = learning and arp is Arp.PROXY
         self._macs = frozenset(bytes.fromhex(item.replace(":", "")) for item in anycast if is_mac(item))
         self._gateways = frozenset(item for item in anycast if not is_mac(item))
         self.age = age if learning else LOCAL_AGE
@@ -98,7 +104,7 @@ class Switch:
             entry = self._alive(dst, now)
             if entry is not None:
                 return self._unicast(entry, port)
-            if self.arp is not Arp.FLOOD:
+            if self.arp is not Arp.FLOOD and not self.learning:
                 return self._flooded(port, tunnels=False)
         return self._flooded(port, tunnels=True)
 
@@ -119,6 +125,8 @@ class Switch:
             return Way(drop="source is a group")
         if self.learning:
             self._learn(src, None, vtep, now)
+        if self.relayed and is_arp(frame):
+            return Way(punt=True)
         open_ones = tuple(port for port, alone in self.ports.items() if not (alone and self.arp is Arp.PROXY))
         if dst[0] & 1:
             return Way(ports=open_ones)
@@ -151,6 +159,13 @@ class Switch:
         """The local port where a MAC was learned."""
         entry = self._alive(mac, now)
         return entry.port if entry is not None else None
+
+    def behind(self, mac: bytes, now: float) -> str | None:
+        """The VTEP that frames to a MAC go to."""
+        if (vtep := self.static.get(mac)) is not None:
+            return vtep
+        entry = self._alive(mac, now)
+        return entry.vtep if entry is not None else None
 
     def local(self, now: float) -> list[tuple[bytes, str]]:
         """(MAC, port) of all that was learned at local ports."""

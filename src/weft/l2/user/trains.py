@@ -6,18 +6,19 @@ through here; a `Framing` says what stands before the IP packet in their datagra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from weft.l2.user import vnet
 from weft.l2.user.checksums import Octets
-from weft.l2.user.cut import cut
 from weft.l2.user.framing import VXLAN, Framing
 from weft.l2.user.layout import layout
 from weft.l2.user.merge import Run, Train, train
-from weft.l2.user.split import finish, split
+from weft.l2.user.split import Shape, finish, shape_of
+from weft.l2.user.split import Train as Cut
+from weft.l2.user.split_udp import split_udp
 from weft.l2.user.vnet import Offload
 
 _TCP = (vnet.GSO_TCPV4, vnet.GSO_TCPV6)
@@ -27,31 +28,33 @@ class Refused(ValueError):
     """A frame that can't be sent; its text is the reason, as the counters name it."""
 
 
-class Outgoing(NamedTuple):
-    """One frame behind its encapsulation, or a `train`: whole datagrams of `size` octets, the last maybe shorter."""
-
-    frame: memoryview
-    train: memoryview | None
-    size: int
+def big(offload: Offload) -> bool:
+    """Whether a frame stands for many TCP segments."""
+    return offload.gso & ~vnet.GSO_ECN in _TCP
 
 
-def outgoing(frame: memoryview, offload: Offload, front: bytes, framing: Framing = VXLAN) -> Iterable[Outgoing]:
-    """What to send for one frame of a device, however many packets it stands for. Raises Refused.
+def shaped(frame: memoryview, offload: Offload, front: bytes, framing: Framing = VXLAN) -> Shape:
+    """The shape of a `big` frame. Raises Refused."""
+    shape = shape_of(frame, offload, len(front), framing)
+    if shape is None:
+        raise Refused("offload header")
+    return shape
 
-    `front`: the encapsulation. Checksums are finished, in place where the frame is sent as it is.
+
+def finished(frame: memoryview, offload: Offload, front: bytes, framing: Framing = VXLAN) -> Cut | None:
+    """What to send for a frame that is not `big`: a train where it stands for many UDP datagrams; None: itself behind
+    the encapsulation `front`, its checksum finished in place. Raises Refused.
     """
-    if offload.gso & ~vnet.GSO_ECN in _TCP:
-        made = split(frame, offload, front, framing)
+    if offload.gso == vnet.GSO_UDP_L4:
+        made = split_udp(frame, offload, front, framing)
         if made is None:
             raise Refused("offload header")
-        return (Outgoing(frame, made.data.data, made.size),)
-    if offload.gso == vnet.GSO_UDP_L4 and framing.link:
-        return (Outgoing(memoryview(one), None, len(front) + len(one)) for one in cut(frame, offload))
+        return made
     if offload.gso != vnet.GSO_NONE:
         raise Refused("offload not known")
     if offload.flags & vnet.NEEDS_CSUM and not finish(frame, offload, framing):
         raise Refused("offload header")
-    return (Outgoing(frame, None, len(front) + len(frame)),)
+    return None
 
 
 class Incoming(NamedTuple):
@@ -73,7 +76,7 @@ def incoming(buffer: Octets, octets: int, size: int, framing: Framing = VXLAN) -
         return
     count, whole = -(-octets // size), 0
     shape = layout(buffer[:size].data, framing)
-    if shape is not None:
+    if shape is not None and shape.payload < size:  # what carries nothing is not merged
         whole = count - (octets - (count - 1) * size <= shape.payload)  # a last one too short is not of this kind
         rows = buffer[: whole * size].reshape(whole, size)
         lengths = np.full(whole, size, np.int64)

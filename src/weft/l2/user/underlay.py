@@ -14,6 +14,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from weft.model.errors import Kind, WeftError
@@ -31,6 +32,7 @@ _TTL = 64
 _TRAIN_TOO_BIG = (errno.EINVAL, errno.EMSGSIZE)  # what older and newer kernels say where datagrams don't fit the path
 
 Buffers = Sequence[bytes | bytearray | memoryview]
+Ancillary = tuple[tuple[int, int, bytes], ...]
 
 
 class Arrival(NamedTuple):
@@ -158,7 +160,7 @@ class Underlay:
 
     def send(self, bucket: int, vtep: str, parts: Buffers, tos: int) -> None:
         """One datagram. Raises OSError; EMSGSIZE: the underlay does not carry it."""
-        self._senders[bucket % len(self._senders)].sendmsg(parts, self._mark(tos), 0, (vtep, self.port))
+        self._senders[bucket % len(self._senders)].sendmsg(parts, _mark(self._ipv6, tos), 0, (vtep, self.port))
 
     def send_train(self, bucket: int, vtep: str, data: memoryview, size: int, tos: int) -> None:
         """Datagrams of `size` octets, the last maybe shorter, in as few calls as the kernel takes. Raises OSError."""
@@ -174,10 +176,10 @@ class Underlay:
     def send_segments(self, bucket: int, vtep: str, parts: Buffers, octets: int, size: int, tos: int) -> None:
         """Datagrams of `size` octets, the last maybe shorter, in one call; all parts together have `octets`, `most` of
         them. Raises OSError."""
-        sender, to, mark = self._senders[bucket % len(self._senders)], (vtep, self.port), self._mark(tos)
-        cut = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+        sender, to = self._senders[bucket % len(self._senders)], (vtep, self.port)
+        mark = _mark(self._ipv6, tos)
         try:
-            sender.sendmsg(parts, [*mark, cut] if octets > size else mark, 0, to)
+            sender.sendmsg(parts, _cut(self._ipv6, tos, size) if octets > size else mark, 0, to)
         except OSError as error:
             if error.errno not in _TRAIN_TOO_BIG or not self._fragment or octets <= size:
                 raise
@@ -185,15 +187,22 @@ class Underlay:
             for at in range(0, octets, size):  # the path carries less: no train, but fragments
                 sender.sendmsg([whole[at : at + size]], mark, 0, to)
 
-    def _mark(self, tos: int) -> list[tuple[int, int, bytes]]:
-        if not tos:
-            return []
-        level, kind = (socket.IPPROTO_IPV6, _IPV6_TCLASS) if self._ipv6 else (socket.IPPROTO_IP, socket.IP_TOS)
-        return [(level, kind, struct.pack("=i", tos))]
-
     def close(self) -> None:
         for each in (self.unicast, *self.groups.values(), *self._senders):
             each.close()
+
+
+@lru_cache(maxsize=64)
+def _mark(ipv6: bool, tos: int) -> Ancillary:
+    if not tos:
+        return ()
+    level, kind = (socket.IPPROTO_IPV6, _IPV6_TCLASS) if ipv6 else (socket.IPPROTO_IP, socket.IP_TOS)
+    return ((level, kind, struct.pack("=i", tos)),)
+
+
+@lru_cache(maxsize=4096)
+def _cut(ipv6: bool, tos: int, size: int) -> Ancillary:
+    return (*_mark(ipv6, tos), (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size)))
 
 
 _LITTLE = struct.pack("=H", 1) == b"\1\0"

@@ -1,7 +1,7 @@
-"""Is a train one stretch of one TCP stream from end to end? The common case, answered in a third of the passes.
+"""Do the segments of a train belong to one TCP stream? The common case, answered in a third of the passes.
 
-All numbers of all headers come out of one matrix product: a field of a header is a weighted sum of its 16-bit words,
-and so is a checksum. Products and sums stay far below 2**53, up to which 64-bit floating-point numbers are whole.
+All headers must be those of the first datagram but for what counts up, and for what a sender changes from one write to
+the next: acknowledgement, window, options and PSH. Where these change, or numbers do not count on, a stretch ends.
 `weft.l2.user.merge` says what is compared and why; what is no such train is left to it.
 """
 
@@ -13,68 +13,99 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from weft.l2.user.checksums import MODULUS, Numbers, Octets, complement, total
+from weft.l2.user.checksums import MODULUS, Numbers, Octets, column, complement, few, total
 from weft.l2.user.layout import Layout
 
 _ACK, _PSH, _TCP = 0x10, 0x08, 6
-_INDEX = np.arange(1024, dtype=np.int64)
+_MOST = 1024
+_INDEX = np.arange(_MOST, dtype=np.int64)
 
 Words = npt.NDArray[np.uint16]
 
 
-class Fields(NamedTuple):
-    """`weights`: a row for each of sequence number, checksum, sum of the IP header, sum of TCP's. `alike`: the bits of
-    each word in which all headers but the last one agree; `last`: those in which the last one agrees with the first."""
+class Masks(NamedTuple):
+    """By word of the headers, in the machine's order: the bits that all datagrams have in common (`last`: those that
+    the last one has in common with them), and those that may change where a stretch ends."""
 
-    weights: npt.NDArray[np.float64]
     alike: Words
     last: Words
+    breaks: Words
 
 
 @lru_cache(maxsize=64)
-def _fields(shape: Layout) -> Fields:
-    words, ip, tcp = shape.payload // 2, shape.ip // 2, shape.tcp // 2
-    weights = np.zeros((4, words))
-    weights[0, tcp + 2 : tcp + 4] = 65536, 1
-    weights[1, tcp + 8] = 1
-    weights[2, ip:tcp] = shape.version == 4
-    weights[3, tcp:] = 1
-    alike = np.full(words, 0xFFFF, np.uint16)
-    alike[[tcp + 2, tcp + 3, tcp + 8]] = 0
+def _masks(shape: Layout) -> Masks:
+    ip, tcp = shape.ip, shape.tcp
+    alike, breaks = np.full((2, shape.payload), 0xFF, np.uint8)
+    alike[tcp + 4 : tcp + 12] = 0  # sequence number, acknowledgement
+    alike[tcp + 13] ^= _PSH
+    alike[tcp + 14 :] = 0  # window, checksum, options
     if shape.version == 4:
-        alike[[ip + 2, ip + 5]] = 0  # identification, checksum
+        alike[ip + 4 : ip + 6] = 0  # identification
+        alike[ip + 10 : ip + 12] = 0
+    breaks[: tcp + 8] = 0
+    breaks[tcp + 12 : tcp + 14] = 0
+    breaks[tcp + 16 : tcp + 18] = 0
     last = alike.copy()
-    last[ip + (1 if shape.version == 4 else 2)] = 0  # length
-    last[tcp + 6] ^= _PSH
-    return Fields(weights, alike, last)
+    at = ip + (2 if shape.version == 4 else 4)
+    last[at : at + 2] = 0  # length
+    return Masks(alike.view(np.uint16), last.view(np.uint16), breaks.view(np.uint16))
 
 
-def whole(rows: Octets, lengths: Numbers, shape: Layout) -> Numbers | None:
-    """The sums of the segments' payloads, as their checksums claim; None: not one finished stretch, or not sure."""
-    count, version = len(rows), shape.version
-    if not 2 <= count <= len(_INDEX) or (shape.payload | shape.ip) & 1:
+def whole(rows: Octets, lengths: Numbers, shape: Layout) -> tuple[Numbers, list[int]] | None:
+    """The sums of the segments' payloads, as their checksums claim, and where stretches begin and end.
+
+    None: not one finished stream, or not sure.
+    """
+    count, ip, tcp = len(rows), shape.ip, shape.tcp
+    if not 2 <= count <= _MOST or (shape.payload | ip) & 1:
         return None
-    if version == 4 and not rows[0, shape.ip + 6] & 0x40:
-        return None
-    weights, alike, last = _fields(shape)
-    words = rows[:, : shape.payload].view(">u2").astype(np.uint16)
-    same = (words[:-1] & alike).tobytes()
-    if same != same[: 2 * len(alike)] * (count - 1) or np.count_nonzero((words[0] ^ words[-1]) & last):
+    if shape.version == 4 and not rows[0, ip + 6] & 0x40:
         return None
     size, short = int(lengths[0]), int(lengths[-1])
-    place, before = (shape.ip + 2, shape.ip) if version == 4 else (shape.ip + 4, shape.ip + 40)
-    stated = [int(words[row, place // 2]) + before for row in (0, -1)]
-    if stated != [size, short] or rows[0, shape.tcp + 13] != _ACK or short <= shape.payload:
+    heads = np.ascontiguousarray(rows[:, : shape.payload])
+    if not _stated(heads, size, short, shape):
         return None
-    sequence, stands, ip_sums, tcp_sums = (weights @ words.astype(np.float64).T).astype(np.int64)
-    ahead = sequence - _INDEX[:count] * (size - shape.payload)
-    if np.count_nonzero((ahead - ahead[0]) & 0xFFFFFFFF) or np.count_nonzero(ip_sums % MODULUS):
+    masks, words = _masks(shape), heads.view(np.uint16)
+    changes = words[1:] ^ words[:-1]
+    if np.count_nonzero(changes[:-1] & masks.alike) or np.count_nonzero(changes[-1] & masks.last):
         return None
-    start, end = (shape.ip + 12, shape.ip + 20) if version == 4 else (shape.ip + 8, shape.ip + 40)
-    pseudo = total(rows[0, start:end].data) % MODULUS + _TCP + size - shape.tcp
-    tcp_sums += pseudo
-    tcp_sums[-1] += short - size
-    unfinished = np.count_nonzero(stands == (pseudo % MODULUS or MODULUS))
-    if unfinished or (int(stands[-1]) - pseudo - short + size) % MODULUS == 0:
+    if shape.version == 4 and not _sound(heads, words, shape):
         return None
-    return complement(tcp_sums)  # type: ignore[no-any-return]
+    start, end = (ip + 12, ip + 20) if shape.version == 4 else (ip + 8, ip + 40)
+    pseudo = total(heads[0, start:end].data) % MODULUS + _TCP + size - tcp
+    stands = column(heads, tcp + 16, 2)
+    if np.count_nonzero(stands == (pseudo % MODULUS or MODULUS)):
+        return None  # unfinished
+    if (int(stands[-1]) - pseudo - short + size) % MODULUS == 0:
+        return None
+    claimed = few(words[:, tcp // 2 :]) + pseudo
+    claimed[-1] += short - size
+    return complement(claimed), _edges(heads, changes & masks.breaks, size, shape)
+
+
+def _stated(heads: Octets, size: int, short: int, shape: Layout) -> bool:
+    """Whether the first and the last datagram say how long they are, carry something, and have no message but ACK."""
+    at, before = (shape.ip + 2, shape.ip) if shape.version == 4 else (shape.ip + 4, shape.ip + 40)
+    stated = [int(heads[row, at]) << 8 | int(heads[row, at + 1]) for row in (0, -1)]
+    flags = int(heads[0, shape.tcp + 13])
+    return stated == [size - before, short - before] and flags | _PSH == _ACK | _PSH and short > shape.payload
+
+
+def _sound(heads: Octets, words: Words, shape: Layout) -> bool:
+    """Whether all IPv4 headers sum up to zero, where they differ in nothing but identification, checksum and the last
+    one's length."""
+    ip, tcp = shape.ip, shape.tcp
+    if total(heads[0, ip:tcp].data) % MODULUS or total(heads[-1, ip:tcp].data) % MODULUS:
+        return False
+    both = np.add(words[:-1, ip // 2 + 2], words[:-1, ip // 2 + 5], dtype=np.int64)
+    return not np.count_nonzero((both - both[0]) % MODULUS)
+
+
+def _edges(heads: Octets, breaks: Words, size: int, shape: Layout) -> list[int]:
+    """The first datagram of every stretch, and the end."""
+    count = len(heads)
+    ahead = column(heads, shape.tcp + 4, 4) - _INDEX[:count] * (size - shape.payload)
+    ends = ((ahead[1:] - ahead[:-1]) & 0xFFFFFFFF) != 0
+    ends |= (heads[:-1, shape.tcp + 13] & _PSH) != 0
+    changed = (breaks != 0).ravel().nonzero()[0] // breaks.shape[1]
+    return sorted({0, *(ends.nonzero()[0] + 1).tolist(), *(changed + 1).tolist(), count})

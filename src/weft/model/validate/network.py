@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from weft.model.address import MTU_MAX, MTU_MIN, MTU_MIN_IPV6, UDP_PORT_VXLAN, VNI_MAX, VNI_MIN, is_ipv6
 from weft.model.intent import Intent
 from weft.model.network import AGE_MAX, MODES, Arp, FloodMode, Learning, Network, SegmentKey
-from weft.model.node import DatapathKind
 from weft.model.prefix import participants
 from weft.model.router import Router
 from weft.model.subnet import span
@@ -46,7 +45,6 @@ def network_problems(intent: Intent) -> list[Problem]:
         found += _modes(network)
         found += _gateways(network, routers.get(name, []))
         found += _families(network, joined.get(name, {}), intent)
-        found += _relay(network, joined.get(name, {}), intent)
     for name, router in intent.routers.items():
         if router.vni is not None:
             path: Path = ("routers", name, "vni")
@@ -189,17 +187,6 @@ def _families(network: Network, members: Mapping[str, None], intent: Intent) -> 
         what = f"network '{network.name}': group {network.group} is not of the family of {vtep}"
         return [Problem((*path, "group"), what, f"choose an IPv{6 if is_ipv6(other.vtep) else 4} group")]
     return []
-
-
-def _relay(network: Network, members: Mapping[str, None], intent: Intent) -> list[Problem]:
-    """The relay wants frames of tunnels punted, which one datapath can."""
-    others = [intent.nodes[name] for name in members if name in intent.nodes] if network.relayed else []
-    other = next((node for node in others if node.datapath is not DatapathKind.KERNEL), None)
-    if other is None:
-        return []
-    what = f"network '{network.name}': the ARP relay does not run on datapath {other.datapath} of node '{other.name}'"
-    path: Path = ("networks", network.name, "arp")
-    return [Problem(path, what, "use learning: control-plane, or datapath: kernel on all its nodes")]
 
 
 def routers_in(intent: Intent) -> dict[str, list[Router]]:

@@ -109,8 +109,8 @@ class Daemon:
             self._previous, self._etcd_lease = (remembered.subnet, remembered.subnet6), remembered.etcd_lease
             held = await self._patiently("etcd", self._hold)
             await self._start(held)
-            for name in self._around.not_forwarding():
-                self._log("this host forwards nothing for its containers", warning=True, remedy=f"sysctl -w {name}=1")
+            for what, remedy in self._around.obstacles():
+                self._log(what, warning=True, remedy=remedy)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(
                     follow(self._registry, held.listing.revision + 1, self._inbox.put_nowait, self._watched)
@@ -291,6 +291,7 @@ class Daemon:
 
     async def _hold_again(self) -> None:
         try:
+            await self._registry.hang_up()
             self._inbox.put_nowait(await self._hold())
         except WeftError as error:
             self._inbox.put_nowait(_Failed(error))
@@ -344,8 +345,7 @@ class Daemon:
             return
         self._log("this host is reached otherwise now", device=found.name, public=str(found.public or found.public6))
         self._external = found
-        self._marks.hold = True  # peers are to know
-        self._marks.start = True
+        self._marks.hold = self._marks.start = True  # peers are to know
 
     # -- the rest of a node ---------------------------------------------------------------------------------------
 

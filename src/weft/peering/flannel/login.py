@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from weft.model.errors import Kind, WeftError
-from weft.store.etcd.address import Address
+from weft.store.etcd.address import Address, Spelling
+
+_FLAGS = Spelling(
+    "-etcd-endpoints https://HOST:2379",
+    "-etcd-cafile FILE",
+    "-etcd-certfile FILE -etcd-keyfile FILE",
+    "give -etcd-username, and the password in FLANNELD_ETCD_PASSWORD",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ def address(login: Login) -> Address:
     tls = schemes == {"https"} or bool(login.ca or login.cert)
     prefix = re.sub("/+", "/", posixpath.normpath(login.prefix)) if login.prefix else ""
     return Address(
-        tuple(hosts), tls, login.user, login.password, login.ca, login.cert, login.key, f"{prefix.rstrip('/')}/"
+        tuple(hosts), tls, login.user, login.password, login.ca, login.cert, login.key, f"{prefix.rstrip('/')}/", _FLAGS
     )
 
 

@@ -37,9 +37,11 @@ _MULTICAST: dict[int, Network] = {4: IPv4Network("224.0.0.0/4"), 6: IPv6Network(
 
 
 class Masquerade:
-    """The table of one namespace. Errors are WeftErrors that name it."""
+    """The table of one namespace. `fully_random`: whether source ports are drawn at random, against races for one.
+    Errors are WeftErrors that name it."""
 
-    def __init__(self, namespace: Namespace = None) -> None:
+    def __init__(self, namespace: Namespace = None, fully_random: bool = True) -> None:
+        self._fully_random = fully_random
         self._where = f"nft table inet {TABLE}"
         self._channel = x.channel(self._where, namespace)
 
@@ -48,7 +50,7 @@ class Masquerade:
 
     def stands(self, config: NetworkConfig, own: Lease) -> bool:
         """Whether the table is as `put` would make it."""
-        return self._observe() == tuple(told for told, _ in _rules(config, own))
+        return self._observe() == tuple(told for told, _ in _rules(config, own, self._fully_random))
 
     def put(self, config: NetworkConfig, own: Lease) -> None:
         """The whole table in one transaction; connections that stand keep their translation."""
@@ -58,7 +60,7 @@ class Masquerade:
         where = m.text(1, TABLE) + m.text(2, _CHAIN)
         rules = [
             (x.NEWRULE, m.NLM_F_CREATE | m.NLM_F_APPEND, where + m.nested(4, *body) + m.attribute(7, x.comment(told)))
-            for told, body in _rules(config, own)
+            for told, body in _rules(config, own, self._fully_random)
         ]
         self._commit(
             [
@@ -95,10 +97,11 @@ class Masquerade:
             raise failure(error, self._where, "change it", remedy) from error
 
 
-def _rules(config: NetworkConfig, own: Lease) -> Iterator[tuple[str, list[bytes]]]:
+def _rules(config: NetworkConfig, own: Lease, fully_random: bool) -> Iterator[tuple[str, list[bytes]]]:
     """(comment, expressions) in order."""
     yield "marked return", [x.meta(x.META_MARK), x.masked(_MARK), x.compare(_MARK), x.leave()]
-    masquerade = x.expression("masq", m.be32(1, _FULLY_RANDOM))
+    masquerade = x.expression("masq", m.be32(1, _FULLY_RANDOM) if fully_random else b"")
+    how = "masquerade" if fully_random else "masquerade, ports not at random"
     for pool, subnet in ((config.four, own.subnet), (config.six, own.subnet6)):
         if pool is None or subnet is None:
             continue
@@ -107,12 +110,12 @@ def _rules(config: NetworkConfig, own: Lease) -> Iterator[tuple[str, list[bytes]
         for source, to, inside, verdict in (
             (True, True, network, "return"),
             (False, True, subnet, "return"),
-            (True, False, _MULTICAST[network.version], "masquerade"),
-            (False, True, network, "masquerade"),
+            (True, False, _MULTICAST[network.version], ""),
+            (False, True, network, ""),
         ):
-            told = f"{'' if source else '!'}{network} {'' if to else '!'}{inside} {verdict}"
+            told = f"{'' if source else '!'}{network} {'' if to else '!'}{inside} {verdict or how}"
             match = [*family, *_within("saddr", network, source), *_within("daddr", inside, to)]
-            yield told, [*match, x.leave() if verdict == "return" else masquerade]
+            yield told, [*match, x.leave() if verdict else masquerade]
 
 
 def _within(side: str, network: Network, equal: bool) -> list[bytes]:

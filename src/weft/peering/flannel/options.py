@@ -11,11 +11,13 @@ from weft.peering.flannel.registry import TTL
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`margin`: seconds before its end that the lease is renewed; `ttl`: of a new one."""
+    """`fully_random`: source ports of what is masqueraded; `margin`: seconds before its end that the lease is renewed;
+    `ttl`: of a new one."""
 
     subnet_file: Path = Path("/run/flannel/subnet.env")
     wish: Wish = field(default_factory=Wish)
     masquerade: bool = False
+    fully_random: bool = True
     margin: float = 3600.0
     keep_lease: bool = False
     ttl: float = TTL

@@ -57,6 +57,10 @@ class Registry:
     async def close(self) -> None:
         await self._store.close()
 
+    async def hang_up(self) -> None:
+        """Where this host has another address now; no call may be under way."""
+        await self._store.hang_up()
+
     async def config(self) -> bytes | None:
         """The network's configuration; None where there is none."""
         items = (await self._store.snapshot((CONFIG,))).items

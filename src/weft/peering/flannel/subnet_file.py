@@ -71,20 +71,27 @@ def write(file: Path, told: str, etcd_lease: int) -> bool:
     try:
         file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         for path, content in ((_beside(file), f"{etcd_lease:x}\n"), (file, told)):
-            if not path.is_file() or path.read_bytes() != content.encode():
-                part = path.with_name(f".{path.name}.{os.getpid()}")
-                part.write_text(content)
-                part.chmod(0o644)
-                part.replace(path)
-                changed = True
+            changed |= replace(path, content)
     except OSError as error:
-        raise WeftError(
-            Kind.FAILED,
-            f"cannot write it: {(error.strerror or str(error)).lower()}",
-            where=f"subnet file {file}",
-            remedy="make its directory writable, or give -subnet-file another",
-        ) from None
+        remedy = "make its directory writable, or give -subnet-file another"
+        raise unwritable(file, error, remedy) from None
     return changed
+
+
+def replace(path: Path, content: str) -> bool:
+    """Replaces a file as a whole, where it says otherwise; whether it did. Raises OSError."""
+    if path.is_file() and path.read_bytes() == content.encode():
+        return False
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(content)
+    part.chmod(0o644)
+    part.replace(path)
+    return True
+
+
+def unwritable(file: Path, error: OSError, remedy: str) -> WeftError:
+    what = f"cannot write it: {(error.strerror or str(error)).lower()}"
+    return WeftError(Kind.FAILED, what, where=f"subnet file {file}", remedy=remedy)
 
 
 def forget(file: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from weft.netlink import sysctl
+from collections.abc import Iterator
+
+from weft.netlink import nft_forward, sysctl
 from weft.peering.flannel import subnet_file
 from weft.peering.flannel.config import NetworkConfig
 from weft.peering.flannel.lease import Lease
 from weft.peering.flannel.masquerade import Masquerade
 from weft.peering.flannel.options import Options
+
+_FLANNELS = "FLANNEL-FWD"
+"""The chain in which flannel's daemon accepts what is forwarded; it stays until the host's next boot."""
 
 
 class Surroundings:
@@ -15,7 +20,7 @@ class Surroundings:
 
     def __init__(self, options: Options, config: NetworkConfig) -> None:
         self._options, self._config = options, config
-        self._nat = Masquerade(options.namespace) if options.masquerade else None
+        self._nat = Masquerade(options.namespace, options.fully_random) if options.masquerade else None
 
     def close(self) -> None:
         if self._nat:
@@ -32,11 +37,13 @@ class Surroundings:
         text = subnet_file.text(self._config, own, mtu, self._options.masquerade)
         subnet_file.write(self._options.subnet_file, text, own.etcd_lease)
 
-    def not_forwarding(self) -> list[str]:
-        """The sysctls that keep this host from forwarding what containers send."""
+    def obstacles(self) -> Iterator[tuple[str, str]]:
+        """What keeps this host from forwarding what containers send, and what to do about it."""
         names = {"ipv4/ip_forward": self._config.four, "ipv6/conf/all/forwarding": self._config.six}
-        return [
-            f"net.{name.replace('/', '.')}"
-            for name, wanted in names.items()
-            if wanted and sysctl.read(name, self._options.namespace) == "0"
-        ]
+        for name, wanted in names.items():
+            if wanted and sysctl.read(name, self._options.namespace) == "0":
+                yield "this host forwards nothing for its containers", f"sysctl -w net.{name.replace('/', '.')}=1"
+        network = next(pool.network for pool in (self._config.four, self._config.six) if pool)
+        for chain in nft_forward.dropping(self._options.namespace, accepting=_FLANNELS):
+            what = f"this host drops what it forwards, unless a rule accepts it: nft chain {chain}"
+            yield what, f"let it accept from and to {network}: docs/flannel.md, Limits"

@@ -55,7 +55,7 @@ def read(lease: Lease, own: Own, *, six: bool) -> Peer | None:
         return None
     public = located(lease, subnet, own, six=six)
     vni, mac = vtep_of(lease.backend, six=six)
-    if vni != own.vni:
+    if vni not in (own.vni, told(own.vni)):
         raise _refused(lease, f"its VNI is {vni}, not {own.vni}")
     if mac is None or mac == own.mac:
         raise _refused(lease, "its VtepMAC is none that another VTEP can have")
@@ -80,6 +80,12 @@ def located(lease: Lease, subnet: IPv4Network | IPv6Network, own: Own, *, six: b
     if public is None or public.is_unspecified or public.is_multicast or public.is_loopback or public in own.addresses:
         raise _refused(lease, f"its address {public} is none of another host")
     return public
+
+
+def told(vni: int) -> int:
+    """A VNI as leases say it. Flannel before 0.24 has 16 bits for it there (a Go uint16): it writes the low ones, and
+    passes over leases that say more. Nothing goes by it but our own check, so that all understand this form."""
+    return vni & 0xFFFF
 
 
 def vtep_of(backend: BackendData, *, six: bool) -> tuple[int, int | None]:

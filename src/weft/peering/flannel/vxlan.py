@@ -88,7 +88,7 @@ class VxlanBackend:
         data = []
         for side in self._sides:
             side.mac = side.mac or self._devices.mac(side.name) or _told(previous, self._vni, side.six) or random_mac()
-            data.append((side.six, f'{{"VNI":{self._vni},"VtepMAC":"{side.mac}"}}'))
+            data.append((side.six, f'{{"VNI":{vtep.told(self._vni)},"VtepMAC":"{side.mac}"}}'))
         four, six = (next((text for six, text in data if six is wanted), "") for wanted in (False, True))
         return BackendData("vxlan", four, six)
 
@@ -247,4 +247,4 @@ def _told(previous: Lease | None, vni: int, six: bool) -> str | None:
     if previous is None or previous.backend.type != "vxlan":
         return None
     said, mac = vtep.vtep_of(previous.backend, six=six)
-    return int_to_mac(mac) if mac is not None and said == vni else None
+    return int_to_mac(mac) if mac is not None and said in (vni, vtep.told(vni)) else None

@@ -28,6 +28,16 @@ _PORT = 2379
 
 
 @dataclass(frozen=True, slots=True)
+class Spelling:
+    """How whoever gives an address says these; remedies name them so."""
+
+    tls: str = "etcds://…"
+    ca: str = "ca=FILE"
+    cert: str = "cert=FILE&key=FILE"
+    user: str = "put one into the URL: etcd://user@host…"
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Where etcd is and how to talk to it; `endpoints` are host:port. The password is in no text made of this."""
 
@@ -39,6 +49,7 @@ class Address:
     cert: str = ""
     key: str = ""
     prefix: str = ""
+    spelling: Spelling = Spelling()
 
     @property
     def url(self) -> str:

@@ -19,6 +19,7 @@ import asyncio
 import os
 import random
 import ssl
+from collections.abc import Mapping
 from typing import TypeVar
 
 import aiohttp
@@ -51,13 +52,15 @@ _HEADERS = {"Content-Type": "application/json", "Grpc-Metadata-hasleader": "true
 
 
 class EndpointError(Exception):
-    """One endpoint failed. `sent`: it may have carried out the call. `hopeless`: waiting will not help."""
+    """One endpoint failed. `sent`: it may have carried out the call. `hopeless`: waiting will not help. `lacks`: what
+    the address would have to give: "tls", "ca", "cert"; "more": maybe the first or the last."""
 
-    def __init__(self, reason: str, *, sent: bool = True, hopeless: bool = False) -> None:
+    def __init__(self, reason: str, *, sent: bool = True, hopeless: bool = False, lacks: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
         self.hopeless = hopeless
+        self.lacks = lacks
 
 
 class Refusal(Exception):
@@ -111,6 +114,12 @@ class Client:
             )
         return self._sessions[purpose]
 
+    async def hang_up(self) -> None:
+        """Drops the connections for calls, none of which may be under way: made from an address that the host has no
+        longer, they are dead, and each would be waited for."""
+        if session := self._sessions.pop("calls", None):
+            await session.close()
+
     async def close(self) -> None:
         self._closed = True
         for session in self._sessions.values():
@@ -140,7 +149,7 @@ class Client:
                 if clock() >= deadline:
                     break
             if all(error.hopeless for error in failed.values()) or clock() + pause >= deadline:
-                raise self.unreachable({endpoint: error.reason for endpoint, error in failed.items()})
+                raise self.unreachable(failed)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(2 * pause, most)
 
@@ -221,9 +230,7 @@ class Client:
                 remedy="give the user a role that may read and write the keys (docs/store.md)",
             )
         if refusal.message == "user name is empty":
-            return WeftError(
-                Kind.REFUSED, "etcd wants a user", where=self.url, remedy="put one into the URL: etcd://user@host…"
-            )
+            return WeftError(Kind.REFUSED, "etcd wants a user", where=self.url, remedy=self.address.spelling.user)
         if refusal.message == "database space exceeded":
             return WeftError(
                 Kind.FAILED,
@@ -245,14 +252,21 @@ class Client:
 
     # -- errors ---------------------------------------------------------------------------------------------------
 
-    def unreachable(self, reasons: dict[str, str]) -> WeftError:
-        said = "; ".join(f"{endpoint}: {reason}" for endpoint, reason in sorted(reasons.items()))
-        return WeftError(
-            Kind.UNREACHABLE,
-            f"etcd does not answer ({said})",
-            where=self.url,
-            remedy="check the addresses, that etcd runs there, and that most of its members are alive",
-        )
+    def unreachable(self, failed: Mapping[str, EndpointError]) -> WeftError:
+        said = "; ".join(f"{endpoint}: {error.reason}" for endpoint, error in sorted(failed.items()))
+        spelling = self.address.spelling
+        remedies = {
+            "tls": f"give the address for TLS: {spelling.tls}",
+            "ca": f"name the authority that signed it: {spelling.ca}",
+            "cert": f"show a certificate that it trusts: {spelling.cert}; or reach it without TLS",
+            "": "check the addresses, that etcd runs there, and that most of its members are alive",
+        }
+        lacks = max((error.lacks for error in failed.values()), default="")
+        remedy = remedies[lacks if lacks != "more" else ""]
+        if lacks == "more" and not self.address.cert:
+            remedy += f"; where it wants {'a certificate' if self.address.tls else 'TLS'}: "
+            remedy += spelling.cert if self.address.tls else spelling.tls
+        return WeftError(Kind.UNREACHABLE, f"etcd does not answer ({said})", where=self.url, remedy=remedy)
 
     def _unknown(self, endpoint: str, error: EndpointError) -> WeftError:
         return WeftError(
@@ -271,9 +285,10 @@ def failure(error: Exception, silence: float) -> EndpointError:
     """What went wrong with a connection."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
-        return EndpointError(f"its certificate is not trusted ({reason})", sent=False, hopeless=True)
+        return EndpointError(f"its certificate is not trusted ({reason})", sent=False, hopeless=True, lacks="ca")
     if isinstance(error, aiohttp.ClientConnectorSSLError | ssl.SSLError):
-        return EndpointError("no TLS is spoken there, or it wants another certificate", sent=False, hopeless=True)
+        said = "no TLS is spoken there, or it wants another certificate"
+        return EndpointError(said, sent=False, hopeless=True, lacks="cert")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return EndpointError(f"no connection within {round(silence, 1):g} s", sent=False)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -286,14 +301,18 @@ def failure(error: Exception, silence: float) -> EndpointError:
     if isinstance(error, TimeoutError):
         return EndpointError(f"no answer within {round(silence, 1):g} s")
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
-        return EndpointError("closed the connection without an answer: it stopped, or wants TLS (etcds://)")
+        return EndpointError("closed the connection without an answer", lacks="more")
+    if isinstance(error, aiohttp.ClientOSError):
+        if "CERTIFICATE" in str(error):  # TLS 1.3 says so after the handshake, if the alert is not overtaken
+            return EndpointError("it wants a certificate, or another", sent=False, hopeless=True, lacks="cert")
+        return EndpointError("closed the connection without an answer", lacks="more")
     return EndpointError(f"what it answers is broken ({type(error).__name__})")
 
 
 def fault(status: int, body: bytes) -> Exception:
     """What an answer other than 200 means."""
     if b"HTTP request to an HTTPS server" in body:
-        return EndpointError("it wants TLS (etcds://)", sent=False, hopeless=True)
+        return EndpointError("it wants TLS", sent=False, hopeless=True, lacks="tls")
     try:
         said = decode(body, Fault)
     except msgspec.DecodeError:

@@ -38,8 +38,15 @@ class RangeAnswer(Answer, frozen=True):
     more: bool = False
 
 
+class Done(msgspec.Struct, frozen=True):
+    """One operation's answer in a transaction; only reads say anything."""
+
+    response_range: RangeAnswer = RangeAnswer()
+
+
 class TxnAnswer(Answer, frozen=True):
     succeeded: bool = False
+    responses: list[Done] = []
 
 
 class LeaseAnswer(Answer, frozen=True):

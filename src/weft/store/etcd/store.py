@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -27,7 +28,10 @@ from weft.store.watch import Bell
 _A = TypeVar("_A", Answer, RangeAnswer, LeaseAnswer, KeepAliveAnswer)
 
 _PAGE = 5000
-"""Keys a request, so that no answer is huge and each comes soon."""
+"""Keys of a range in one answer, so that none is huge and each comes soon."""
+
+_RANGES = 16
+"""Ranges in one request; etcd takes 128."""
 
 _SNAPSHOTS = 5
 """Attempts at a snapshot whose revision is compacted while it is read."""
@@ -70,21 +74,31 @@ class EtcdStore:
         )
 
     async def _snapshot(self, ranges: Sequence[Range]) -> Snapshot:
-        items: list[Item] = []
+        """All ranges in one request, and further pages of those that have more, at the first answer's revision."""
+        found: list[list[Item]] = [[] for _ in ranges]
+        asked = list(enumerate((wanted.key, wanted.range_end) for wanted in ranges))
         revision = 0
-        for wanted in ranges:
-            key = wanted.key
-            more = True
-            while more:
-                request = {"key": key, "range_end": wanted.range_end, "limit": _PAGE, "revision": revision}
-                page = await self._client.call("kv/range", request, RangeAnswer)
-                # The first answer's revision is the one at which everything else is read.
-                revision = revision or page.header.revision
-                items += [item for kv in page.kvs if (item := self._keyspace.item(kv))]
-                more = page.more and bool(page.kvs)
-                if more:
-                    key = text(page.kvs[-1].key + b"\0")
-        return Snapshot(revision or await self._revision(), tuple(items))
+        while asked:
+            some, asked = asked[:_RANGES], asked[_RANGES:]
+            at, pages = await self._pages([place for _, place in some], revision)
+            revision = revision or at
+            for (number, (_, end)), page in zip(some, pages, strict=True):
+                found[number] += [item for kv in page.kvs if (item := self._keyspace.item(kv))]
+                if page.more and page.kvs:
+                    asked.append((number, (text(page.kvs[-1].key + b"\0"), end)))
+        return Snapshot(revision or await self._revision(), tuple(chain.from_iterable(found)))
+
+    async def _pages(self, places: Sequence[tuple[str, str]], revision: int) -> tuple[int, Sequence[RangeAnswer]]:
+        """The store's revision, and a page of each range (first key, end) at `revision`; 0: at the store's."""
+        reads = [{"key": key, "range_end": end, "limit": _PAGE, "revision": revision} for key, end in places]
+        if len(reads) == 1:
+            page = await self._client.call("kv/range", reads[0], RangeAnswer)
+            return page.header.revision, [page]
+        together = {"success": [{"request_range": read} for read in reads]}
+        answer = await self._client.call("kv/txn", together, TxnAnswer)
+        if len(answer.responses) != len(places):
+            raise self._client.unreachable({self.endpoint: EndpointError("it answers what was not asked")})
+        return answer.header.revision, [done.response_range for done in answer.responses]
 
     async def _revision(self) -> int:
         request = {"key": self._keyspace.raw("\0"), "limit": 1, "keys_only": True}
@@ -153,7 +167,7 @@ class EtcdStore:
             if isinstance(meaning, Refusal):
                 raise self._refused(meaning)
             assert isinstance(meaning, EndpointError)
-            raise self._client.unreachable({self.endpoint: meaning.reason})
+            raise self._client.unreachable({self.endpoint: meaning})
         if answer.result.TTL <= 0:
             raise LeaseLost(lease)
 
@@ -189,6 +203,10 @@ class EtcdStore:
                     remedy="use less",
                 ) from None
             raise self._refused(refusal) from None
+
+    async def hang_up(self) -> None:
+        """The next call makes a new connection; none may be under way."""
+        await self._client.hang_up()
 
     async def close(self) -> None:
         self._bell.close()

@@ -141,7 +141,7 @@ class EtcdWatch(AsyncIterator[Changes]):
         self._confirmed = 0
         self._heard = self._asked = 0.0
         self._made, self._settles = 0, 0.0  # watchers of this stream, and when their answers begin to count
-        self._failed: dict[str, str] = {}
+        self._failed: dict[str, EndpointError] = {}
         self._failures = 0
         self._over: Compacted | None = None
 
@@ -246,7 +246,7 @@ class EtcdWatch(AsyncIterator[Changes]):
         if self._bell.closed:
             return
         self._client.avoid(endpoint)
-        self._failed[endpoint] = error.reason
+        self._failed[endpoint] = error
         self._failures += 1
         if self._failures % _FAILURES == 0:
             failed, self._failed = self._failed, {}

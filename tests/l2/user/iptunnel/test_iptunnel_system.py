@@ -196,6 +196,9 @@ def test_a_killed_owner_is_succeeded_without_loss(underlay: Underlay) -> None:
                 assert bring(successor, plan(underlay, 0)) == []
             assert got == list(range(len(got)))
             assert successor.pid == forwarder is not None
+            successor.stop()  # not a child of ours: it is gone all the same, and with it its port
+            with socket_in(underlay.hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as free:
+                free.bind((underlay.vteps[0], 8285))
         finally:
             owner.kill()
             successor.stop()

@@ -6,16 +6,17 @@ The outer header says "not ECN-capable": flannel brings no mark to the inner pac
 from __future__ import annotations
 
 from weft.l2.user import vnet
+from weft.l2.user.bundle import Bundle, Slots
 from weft.l2.user.egress import reason
 from weft.l2.user.framing import BARE
 from weft.l2.user.iptunnel import answer, header
 from weft.l2.user.iptunnel.batch import Batch
 from weft.l2.user.iptunnel.state import TunnelState
-from weft.l2.user.trains import Outgoing, Refused, outgoing
+from weft.l2.user.trains import Refused, big, finished, shaped
+from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import Tally
 
 BUDGET = 64  # packets of one device before others have their turn
-_BUFFER = vnet.SIZE + 65536 + 256
 
 
 class TunnelEgress:
@@ -23,7 +24,8 @@ class TunnelEgress:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._slots = Slots()
+        self._bundle: Bundle[tuple[Underlay, str]] = Bundle()
         self._limit = answer.Limit()
         self._batch = Batch()
 
@@ -31,7 +33,7 @@ class TunnelEgress:
         """Forwards what waits at the device. Raises OSError when it is gone."""
         try:
             for _ in range(BUDGET):
-                size = state.device.read(self._buffer)
+                size = state.device.read(self._slots.buffer)
                 if not size:
                     return
                 self.forward(state, size, now)
@@ -40,6 +42,7 @@ class TunnelEgress:
 
     def flush(self) -> None:
         """Sends what waits for more."""
+        self._settle()
         try:
             self._batch.flush()
         except OSError as error:
@@ -48,7 +51,7 @@ class TunnelEgress:
     def forward(self, state: TunnelState, size: int, now: float) -> None:
         """One packet, which stands in the buffer behind its offload header."""
         tally, name = self.tally, state.tunnel.device
-        packet = self._buffer[vnet.SIZE : size]
+        packet = self._slots.buffer[vnet.SIZE : size]
         tally.port_in[name] += 1
         tally.port_in_octets[name] += len(packet)
         if not header.sound(packet):
@@ -64,15 +67,33 @@ class TunnelEgress:
             self._answer(state, answer.time_exceeded(packet, state.own), now)
             return
         try:
-            for each in outgoing(packet, vnet.decode(self._buffer), b"", BARE):
-                self._send(state, each, vtep)
+            self._send(state, packet, vnet.decode(self._slots.buffer), vtep)
         except Refused as refused:
             tally.drops[str(refused)] += 1
 
-    def _send(self, state: TunnelState, out: Outgoing, vtep: str) -> None:
-        data = memoryview(bytes(out.frame)) if out.train is None else out.train  # the buffer is the next frame's
+    def _send(self, state: TunnelState, packet: memoryview, offload: vnet.Offload, vtep: str) -> None:
+        if not big(offload):
+            self._settle()
+            train = finished(packet, offload, b"", BARE)
+            if train is None:
+                self._add(state.underlay, vtep, memoryview(bytes(packet)), len(packet))  # the buffer is the next one's
+            else:
+                self._add(state.underlay, vtep, train.data.data, train.size)
+            return
+        shape = shaped(packet, offload, b"", BARE)
+        if not self._bundle.takes(b"", shape):
+            self._settle()
+        self._bundle.add(packet, b"", shape, (state.underlay, vtep))
+        self._slots.keep()
+
+    def _settle(self) -> None:
+        """Splits the big packets that wait."""
+        for (underlay, vtep), _, train, size in self._bundle.take():
+            self._add(underlay, vtep, train, size)
+
+    def _add(self, underlay: Underlay, vtep: str, data: memoryview, size: int) -> None:
         try:
-            self._batch.add(state.underlay, vtep, data, out.size)
+            self._batch.add(underlay, vtep, data, size)
         except OSError as error:
             self.tally.drops[reason(error)] += self._batch.lost
 

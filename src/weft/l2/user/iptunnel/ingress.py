@@ -11,6 +11,7 @@ import numpy as np
 from weft.l2.user import vnet
 from weft.l2.user.egress import reason
 from weft.l2.user.framing import BARE
+from weft.l2.user.gather import BUFFER, gather
 from weft.l2.user.iptunnel import answer, header
 from weft.l2.user.iptunnel.state import TunnelState
 from weft.l2.user.merge import merged
@@ -18,9 +19,8 @@ from weft.l2.user.trains import incoming
 from weft.l2.user.underlay import Arrival
 from weft.l2.user.world import Tally
 
-BUDGET = 64  # trains of one socket before others have their turn
-_BUFFER = 2 * 65536 + 4096  # a train, and room to see its last datagram as long as the others
-_WHOLE = 66000
+BUDGET = 16  # looks at one socket before others have their turn
+_PACKET = vnet.SIZE + 66000
 
 
 class TunnelIngress:
@@ -28,28 +28,29 @@ class TunnelIngress:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._buffer = memoryview(bytearray(BUFFER))
         self._octets = np.frombuffer(self._buffer, np.uint8)
-        self._packet = memoryview(bytearray(_BUFFER))
+        self._packet = memoryview(bytearray(_PACKET))
         self._limit = answer.Limit()
 
     def drain(self, state: TunnelState, now: float) -> None:
         """Forwards what waits at the tunnel's socket."""
         underlay = state.underlay
         for _ in range(BUDGET):
-            arrival = underlay.receive(underlay.unicast, self._buffer[:_WHOLE])
-            if arrival is None:
+            found, more = gather(lambda into: underlay.receive(underlay.unicast, into), self._buffer, BARE)
+            for at, arrival in found:
+                self.take(state, arrival, now, at)
+            if not more:
                 return
-            self.take(state, arrival, now)
 
-    def take(self, state: TunnelState, arrival: Arrival, now: float) -> None:
-        """One datagram or train, which stands in the buffer."""
+    def take(self, state: TunnelState, arrival: Arrival, now: float, base: int = 0) -> None:
+        """One datagram or train, which stands in the buffer from `base`."""
         if arrival.vtep not in state.routes.vteps:
             self.tally.drops["not a member"] += -(-arrival.octets // max(1, arrival.size))
             return
-        for at, size, train, run in incoming(self._octets, arrival.octets, arrival.size, BARE):
+        for at, size, train, run in incoming(self._octets[base:], arrival.octets, arrival.size, BARE):
             if train is None or run is None:
-                self._deliver(state, vnet.PLAIN, self._buffer[at : at + size], 1, now)
+                self._deliver(state, vnet.PLAIN, self._buffer[base + at : base + at + size], 1, now)
             else:
                 made = self._packet[: merged(train, run, self._packet)]
                 self._deliver(state, made[: vnet.SIZE], made[vnet.SIZE :], run.end - run.first, now)
