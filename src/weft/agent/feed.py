@@ -178,6 +178,9 @@ class Feed:
             _set(self.world.nodes, name, thing, Node)
 
     def _take_port(self, network: str, name: str, port: Port | None) -> None:
+        if self._loading:
+            self.world.put_port(network, name, port)
+            return
         before = self.world.declarations.get(network, name)
         if before and port and before.node != port.node:
             self.departed.add(before.node)
