@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.measure import machine
 
-_PARTS = ("__init__", "__main__", "by_hand", "crossing", "measure", "routed", "traffic")  # of others
+_PARTS = ("__init__", "__main__", "by_hand", "crossing", "measure", "routed", "table_host", "traffic")  # of others
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _PARTS)
 
 

@@ -1,9 +1,11 @@
-"""Programming and re-reading big tables: Weft against iproute2's batch mode, and against the kernel's own limit.
+"""Programming big tables: Weft against iproute2's batch mode, pyroute2, and the kernel's own limit.
 
-    python -m bench tables [ROWS…]            10,000 and 100,000 rows unless told
+    python -m bench tables [ROWS…]            10,000, 100,000 and 1,000,000 rows unless told
 
 Each row is a remote MAC: one FDB row in the bridge and one in the vxlan device, written by one message; and a neighbor
 row on the bridge. Weft's time is diff, encode and send together; the limit sends the same octets, encoded before.
+pyroute2 makes one call a row; it programs a twentieth of them, at most 5,000. The whole apply compiles a node's plan
+from that many ports of other nodes and programs both tables; reading them back is the kernel's work again, twice.
 """
 
 from __future__ import annotations
@@ -12,108 +14,137 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from bench.measure import interleaved, table
+from pyroute2 import NetNS
+
+from bench.measure import Taken, Work, interleaved, table
+from bench.table_host import KEY, NAMESPACE, SEGMENT, batch, empty, host, mac, plan_of, rounds, rows_of
+from weft.compile.node import compile_node
+from weft.compile.world import World
 from weft.l2 import names
 from weft.l2.kernel.datapath import KernelDatapath
-from weft.model.network import Arp, SegmentKey
+from weft.model.intent import Intent
+from weft.model.network import Network
+from weft.model.node import Node
+from weft.model.port import Attach, AttachKind, Port
 from weft.netlink import message as m
-from weft.netlink import namespace
 from weft.netlink import neighbor as n
 from weft.netlink.channel import Channel
 from weft.netlink.links import Links
-from weft.plan import tables
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
-from weft.plan.operations import PutSegment
-from weft.plan.segment import Segment
 from weft.plan.tables import Rows, Table, Tables, text
 
-KEY = SegmentKey(4789, 5000)
-SEGMENT = Segment(KEY, "bench", "192.168.33.1", 1450, False, 300, Arp.SUPPRESS)
-NAMESPACE = "weft-bench-tables"
-ROUNDS = 5
+WHOLE = 200_000  # ports: more than that would measure how they are made up
 
 
 def run(*arguments: str) -> Iterator[str]:
-    for count in map(int, arguments or ("10000", "100000")):
-        with _host() as datapath:
-            yield f"### FDB, {count:,} rows"
-            yield from _programming(datapath, count, Table.FDB)
-            yield f"### Neighbors, {count:,} rows"
-            yield from _programming(datapath, count, Table.NEIGHBORS)
-            yield f"### Resync of {count:,} unchanged FDB rows, dump included"
-            yield from _resync(datapath, count)
-
-
-@contextmanager
-def _host() -> Iterator[KernelDatapath]:
-    namespace.create(NAMESPACE)
-    subprocess.run(["ip", "-n", NAMESPACE, "address", "add", "192.168.33.1/24", "dev", "lo"], check=True)
-    datapath = KernelDatapath("bench", NAMESPACE)
-    try:
-        _empty(datapath)
-        yield datapath
-    finally:
-        datapath.close()
-        namespace.delete(NAMESPACE)
-
-
-def _empty(datapath: KernelDatapath) -> None:
-    """The segment anew, with nothing in its tables."""
-    datapath.apply(diff(NodePlan("bench"), Observed({KEY: SEGMENT})))
-    applied = datapath.apply([PutSegment(SEGMENT)])
-    assert applied.ok, applied.failed
-
-
-def _rows(table_: Table, count: int) -> Rows:
-    macs = [f"02:00:{i >> 24 & 255:02x}:{i >> 16 & 255:02x}:{i >> 8 & 255:02x}:{i & 255:02x}" for i in range(count)]
-    if table_ is Table.FDB:
-        return tables.fdb((mac, f"192.168.34.{1 + i % 250}") for i, mac in enumerate(macs))
-    return tables.neighbors((f"10.{i >> 16 & 255}.{i >> 8 & 255}.{i & 255}", mac) for i, mac in enumerate(macs))
+    for count in map(int, arguments or ("10000", "100000", "1000000")):
+        with host() as datapath:
+            for table_, title in ((Table.FDB, "FDB"), (Table.NEIGHBORS, "Neighbors")):
+                yield f"### {title}, {count:,} rows; rounds: {rounds(count)}"
+                yield from _programming(datapath, count, table_)
+        if count <= WHOLE:
+            with host() as datapath:
+                yield f"### The whole apply of {count:,} remote ports; rounds: {rounds(count)}"
+                yield from _whole(datapath, count)
 
 
 def _programming(datapath: KernelDatapath, count: int, table_: Table) -> list[str]:
-    rows = _rows(table_, count)
-    wanted = Tables(**{each.value: rows if each is table_ else tables.empty(each) for each in Table})
-    plan = NodePlan("bench", {KEY: SEGMENT}, {KEY: wanted})
+    rows = rows_of(table_, count)
+    plan = plan_of(table_, rows)
     nothing = Observed({KEY: SEGMENT}, {KEY: Tables.none()})
+    tool = "bridge" if table_ is Table.FDB else "ip"
+
+    def weft() -> None:
+        applied = datapath.apply(diff(plan, nothing))
+        assert applied.ok, applied.failed
+
+    limit = _Limit(table_, rows)
+
+    def before() -> None:
+        empty(datapath)
+        limit.prepare()
+
     with tempfile.TemporaryDirectory() as directory:
-        batch = Path(directory, "batch")
-        batch.write_text("".join(_lines(table_, rows)))
-        tool = "bridge" if table_ is Table.FDB else "ip"
-        command = ["ip", "netns", "exec", NAMESPACE, tool, "-batch", str(batch)]
-
-        def weft() -> None:
-            applied = datapath.apply(diff(plan, nothing))
-            assert applied.ok, applied.failed
-
-        limit = _Limit(table_, rows)
-
-        def before() -> None:
-            _empty(datapath)
-            limit.prepare()
-
         taken = interleaved(
             {
                 "Weft: diff, encode, send": weft,
-                f"`{tool} -batch`": lambda: subprocess.run(command, check=True),
+                f"`{tool} -batch`": _batch(tool, Path(directory, "batch"), table_, rows),
                 "the same octets, encoded before": limit.send,
             },
-            ROUNDS,
+            rounds(count),
             before,
         )
+    few = max(1, min(count // 20, 5000))
+    alone = interleaved({"": lambda: _one_by_one(table_, rows[:few])}, 1, lambda: empty(datapath))[""]
+    share = count / few
+    taken[f"pyroute2, one call a row (of {few:,}, times {share:.0f})"] = Taken(alone.wall * share, alone.cpu * share)
     return table(taken, f"`{tool} -batch`", count)
 
 
-def _lines(table_: Table, rows: Rows) -> Iterator[str]:
-    for key, value in text(table_, rows):
-        if table_ is Table.FDB:
-            yield f"fdb replace {key} dev {names.vxlan(KEY)} dst {value} self master static\n"
-        else:
-            yield f"neighbor replace {key} lladdr {value} dev {names.bridge(KEY)} nud permanent\n"
+def _batch(tool: str, file: Path, table_: Table, rows: Rows) -> Work:
+    file.write_text("".join(batch(table_, rows)))
+    command = ["ip", "netns", "exec", NAMESPACE, tool, "-batch", str(file)]
+    return lambda: subprocess.run(command, check=True)
+
+
+def _one_by_one(table_: Table, rows: Rows) -> None:
+    state = n.NUD_NOARP | n.NUD_REACHABLE
+    with NetNS(NAMESPACE, flags=0) as ip:
+        vxlan, bridge = (ip.link_lookup(ifname=name)[0] for name in (names.vxlan(KEY), names.bridge(KEY)))
+        for key, value in text(table_, rows):
+            if table_ is Table.FDB:
+                ip.fdb("replace", ifindex=vxlan, lladdr=key, dst=value, state=state, flags=n.NTF_SELF | n.NTF_MASTER)
+            else:
+                ip.neigh("replace", dst=key, lladdr=value, ifindex=bridge, state="permanent")
+
+
+def _whole(datapath: KernelDatapath, count: int) -> list[str]:
+    world = _world(count)
+    rows = rows_of(Table.FDB, count)
+
+    there = Observed({KEY: SEGMENT}, {KEY: Tables.none()})
+
+    def weft() -> NodePlan:
+        """As the agent does: what the kernel has not refused is there, and the next resync reads it."""
+        plan = compile_node(world, "h0")
+        applied = datapath.apply(diff(plan, there))
+        assert applied.ok, applied.failed
+        return plan
+
+    def verified() -> None:
+        assert diff(weft(), datapath.observe()) == []
+
+    with tempfile.TemporaryDirectory() as directory:
+        peers = {
+            "Weft: compile, diff, program FDB and neighbors, each row answered for": weft,
+            "the same, and both tables read back and compared": verified,
+            "`bridge -batch`, FDB alone": _batch("bridge", Path(directory, "batch"), Table.FDB, rows),
+        }
+        taken = interleaved(peers, rounds(count), lambda: empty(datapath))
+    return table(taken, "`bridge -batch`, FDB alone", count, "ports")
+
+
+def _world(count: int) -> World:
+    """One network that reaches from here to 250 nodes."""
+    nodes = {"h0": Node(name="h0", vtep=SEGMENT.vtep)}
+    nodes |= {f"h{i}": Node(name=f"h{i}", vtep=f"192.168.34.{i}") for i in range(1, 251)}
+    network = Network(name="bench", vni=KEY.vni, subnets=("10.0.0.0/8",))
+    ports = [Port(name="own", network="bench", node="h0", mac=mac(count + 1), attach=Attach(kind=AttachKind.HOST))]
+    ports += [
+        Port(
+            name=f"p{i}",
+            network="bench",
+            node=f"h{1 + i % 250}",
+            mac=mac(i),
+            ips=(f"10.{i >> 16 & 255}.{i >> 8 & 255}.{i & 255}",),
+            attach=Attach(kind=AttachKind.TAP, target=f"t{i}"),
+        )
+        for i in range(1, count + 1)
+    ]
+    return World.of(Intent(nodes, {"bench": network}, {}, {port.name: port for port in ports}))
 
 
 class _Limit:
@@ -144,24 +175,6 @@ class _Limit:
         for chunk in self.chunks:
             self.channel.socket.send(chunk)
         assert list(self.channel.errors()) == []
-
-
-def _resync(datapath: KernelDatapath, count: int) -> list[str]:
-    rows = _rows(Table.FDB, count)
-    wanted = Tables(rows, tables.empty(Table.NEIGHBORS), tables.empty(Table.FLOOD))
-    plan = NodePlan("bench", {KEY: SEGMENT}, {KEY: wanted})
-    _empty(datapath)
-    datapath.apply(diff(plan, Observed({KEY: SEGMENT}, {KEY: Tables.none()})))
-    show = ["ip", "netns", "exec", NAMESPACE, "bridge", "fdb", "show"]
-
-    def weft() -> None:
-        assert diff(plan, datapath.observe()) == []
-
-    peer = "`bridge fdb show >/dev/null`"
-    taken = interleaved(
-        {"Weft: observe, diff": weft, peer: lambda: subprocess.run(show, check=True, stdout=subprocess.DEVNULL)}, ROUNDS
-    )
-    return table(taken, peer, count)
 
 
 if __name__ == "__main__":
