@@ -141,9 +141,15 @@ def listing() -> list[Listed]:
 
 
 def names_of(name: str) -> Names:
-    """The names of a lab that is up; raises NOT_FOUND."""
-    record = state.find(name).record()
-    return Names(record.intent, record.topology)
+    """The names of a lab that is up, as its store declares them now; raises NOT_FOUND."""
+    return _names(state.find(name))
+
+
+def _names(place: state.LabState) -> Names:
+    from weft.lab.grow import declared
+
+    record = place.record()
+    return Names(declared(place) or record.intent, record.topology)
 
 
 def exec_(name: str, where: str, argv: Sequence[str]) -> int:
@@ -186,9 +192,8 @@ def runner_of(place: state.LabState, pcap: Path | None = None) -> Runner:
     from weft.lab import fleet
     from weft.lab.happen import happen
 
-    record = place.record()
-    names, environment = Names(record.intent, record.topology), partial(switches.environment, place)
-    return Runner(names, partial(fleet.rows, place), partial(happen, place), pcap, environment)
+    environment = partial(switches.environment, place)
+    return Runner(_names(place), partial(fleet.rows, place), partial(happen, place), pcap, environment)
 
 
 def mutate(place: state.LabState, mutation: Mutation) -> None:
