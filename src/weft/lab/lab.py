@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -124,9 +124,19 @@ def down(name: str) -> None:
             names = _namespaces(record.topology)
             switches.stop(place)
             process.stop(process.inside(namespace.path(each) for each in names))
+            _forget_forwarders(names)
             build.remove(names)
     rootless.release(name)
     place.forget()
+
+
+def _forget_forwarders(names: Iterable[str]) -> None:
+    """Removes the run directories that the hosts' forwarders, which were killed, have left."""
+    from weft.l2.user import process as forwarders
+
+    for name in filter(namespace.exists, names):
+        for directory in forwarders.run_directories(namespace.path(name)):
+            forwarders.forget(directory)
 
 
 def _namespaces(planned: topology.Topology) -> tuple[str, ...]:
