@@ -92,8 +92,7 @@ def test_agents_end_with_the_lab_and_a_dead_one_is_told(name: str) -> None:
 
 def test_killed_forwarders_leave_no_directory(name: str) -> None:
     lab.up(parse({"t.yaml": TEXT.replace("}\nnetworks", ", datapath: user}\nnetworks")}), name)
-    host = namespace.path(lab.names_of(name).netns("h2"))
-    (directory,) = forwarders.run_directories(host)
+    directory = forwarders.run_directory(name, lab.names_of(name).netns("h2"))
     assert (directory / "pid").exists()
     lab.down(name)
     assert not directory.exists()
