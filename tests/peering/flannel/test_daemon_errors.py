@@ -109,6 +109,16 @@ def test_a_device_that_is_not_there(server: Etcd, node: Make) -> None:
     assert "no device eth0; no device eth7; no device has 10.9.9.9; name the right one with -iface" in said
 
 
+def test_a_network_that_takes_in_its_underlay(server: Etcd, node: Make) -> None:
+    server.put("config", CONFIG | {"Network": "192.168.136.0/24", "SubnetMax": None})
+    mine = node(5)
+    mine.start()
+    assert mine.exits() == 1
+    said = one_line(mine, "has subnets in")
+    assert "Network 192.168.136.0/24 has subnets in 192.168.136.0/24, by which eth0 (192.168.136.5) reaches" in said
+    assert server.leases() == {}
+
+
 def test_two_on_one_host(server: Etcd, node: Make, tmp_path: Path) -> None:
     server.put("config", CONFIG)
     mine = node(5)

@@ -13,6 +13,7 @@ from weft.agent.notify import Notifier
 from weft.agent.until import unless
 from weft.l2.user.iptunnel.tunnels import IpTunnels
 from weft.netlink import route
+from weft.netlink.addresses import Addresses
 from weft.netlink.alias import parse_alias
 from weft.netlink.bulk import Bulk
 from weft.netlink.channel import Channel
@@ -27,6 +28,7 @@ from weft.peering.flannel.device import CLUSTER
 from weft.peering.flannel.locks import Locks
 from weft.peering.flannel.masquerade import Masquerade
 from weft.peering.flannel.options import Options
+from weft.peering.flannel.overlap import refuse_overlap
 from weft.store.etcd.address import Address
 
 
@@ -38,6 +40,7 @@ async def serve(address: Address, options: Options, where: tuple[str, int], read
     locks, notifier = Locks(options.namespace), Notifier()
 
     def made(config: NetworkConfig, external: External, namespace: str | None) -> Backend:
+        refuse_overlap(config, external, _addresses(external, namespace))
         locks.device(device(config))
         return make(config, external, namespace)
 
@@ -58,6 +61,11 @@ async def serve(address: Address, options: Options, where: tuple[str, int], read
         notifier.stopping()
         await daemon.release()
     log("stopped")  # packets go on flowing
+
+
+def _addresses(external: External, namespace: str | None) -> tuple[str, ...]:
+    with contextlib.closing(Channel(namespace=namespace)) as channel:
+        return Addresses(channel).dump(external.index).get(external.index, ())
 
 
 def clean(options: Options) -> list[str]:
