@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from weft.model.errors import Kind, WeftError
 
 
-class NodeLock:
-    """Held from construction until `close`. Raises REFUSED, naming the holder's pid, where another agent has it."""
+class FileLock:
+    """Held from construction until `close`. Raises what `refused` makes of the holder's pid where another has it."""
 
-    def __init__(self, directory: Path, cluster: str, node: str) -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path = directory / f"{cluster}.{node}.lock"
+    def __init__(self, path: Path, refused: Callable[[str], WeftError]) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = path
         while True:
-            self._file = open(self._path, "a+")  # noqa: SIM115 - held for the agent's life
-            self._lock(node)
+            self._file = open(self._path, "a+")  # noqa: SIM115 - held for the holder's life
+            self._lock(refused)
             if _stands(self._file, self._path):
                 break
             self._file.close()
@@ -31,23 +32,33 @@ class NodeLock:
         self._file.write(str(os.getpid()))
         self._file.flush()
 
-    def _lock(self, node: str) -> None:
+    def _lock(self, refused: Callable[[str], WeftError]) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.seek(0)
             holder = self._file.read().strip() or "?"
             self._file.close()
-            raise WeftError(
-                Kind.REFUSED,
-                f"an agent of node {node} runs here already (pid {holder})",
-                remedy=f"stop it first, or give this one another --node; the lock is {self._path}",
-            ) from None
+            raise refused(holder) from None
 
     def close(self) -> None:
         if not self._file.closed and _stands(self._file, self._path):
             self._path.unlink(missing_ok=True)
         self._file.close()
+
+
+class NodeLock(FileLock):
+    """Of one node's agent. Raises REFUSED, naming the holder's pid, where another agent has it."""
+
+    def __init__(self, directory: Path, cluster: str, node: str) -> None:
+        path = directory / f"{cluster}.{node}.lock"
+
+        def refused(pid: str) -> WeftError:
+            what = f"an agent of node {node} runs here already (pid {pid})"
+            remedy = f"stop it first, or give this one another --node; the lock is {path}"
+            return WeftError(Kind.REFUSED, what, remedy=remedy)
+
+        super().__init__(path, refused)
 
 
 def _stands(file: IO[str], path: Path) -> bool:

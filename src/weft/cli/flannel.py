@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -97,10 +98,8 @@ def command(
     from weft.peering.flannel.login import Login, address
     from weft.peering.flannel.options import Options
 
-    if not 1 <= subnet_lease_renew_margin <= 1439:
-        raise WeftError(
-            Kind.USAGE, f"-subnet-lease-renew-margin is {subnet_lease_renew_margin}", remedy="use 1 to 1439"
-        )
+    _number("-subnet-lease-renew-margin", subnet_lease_renew_margin, 1, 1439)
+    _number("-healthz-port", healthz_port, 0, 65535)
     if kube_subnet_mgr:
         what = "-kube-subnet-mgr: subnets come from etcd here, not from the Kubernetes API"
         raise WeftError(Kind.USAGE, what, remedy="keep flannel's own daemon in that cluster")
@@ -109,13 +108,13 @@ def command(
         raise WeftError(Kind.USAGE, what, remedy="make it yourself: ip route add blackhole SUBNET")
     wish = Wish(
         tuple(iface or ()),
-        tuple(iface_regex or ()),
-        iface_can_reach,
+        tuple(_pattern(each) for each in iface_regex or ()),
+        _reachable(iface_can_reach),
         _address("-public-ip", public_ip, IPv4Address),
         _address("-public-ipv6", public_ipv6, IPv6Address),
     )
     fully_random = not ip_masq_fully_random_disable
-    options = Options(subnet_file, wish, ip_masq, fully_random, 60.0 * subnet_lease_renew_margin, keep_lease)
+    options = Options(_file(subnet_file), wish, ip_masq, fully_random, 60.0 * subnet_lease_renew_margin, keep_lease)
     login = Login(etcd_endpoints, etcd_prefix, etcd_cafile, etcd_certfile, etcd_keyfile, etcd_username, etcd_password)
     where = address(login)
     agent.configure(log)
@@ -128,6 +127,34 @@ def _address(name: str, text: str, kind: type[A]) -> A | None:
         return kind(text) if text else None
     except ValueError:
         raise WeftError(Kind.USAGE, f"{name} is {text!r}", remedy="use one address of this family") from None
+
+
+def _number(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise WeftError(Kind.USAGE, f"{name} is {value}", remedy=f"use {least} to {most}")
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        what = f"-iface-regex {text!r} is no regular expression ({error})"
+        raise WeftError(Kind.USAGE, what, remedy="put a backslash before a character that stands for itself") from None
+    return text
+
+
+def _reachable(text: str) -> str:
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError:
+        raise WeftError(Kind.USAGE, f"-iface-can-reach is {text!r}", remedy="use one address") from None
+
+
+def _file(path: Path) -> Path:
+    if path.is_dir():
+        what, remedy = f"-subnet-file {path} is a directory", f"name a file in it: {path / 'subnet.env'}"
+        raise WeftError(Kind.USAGE, what, remedy=remedy)
+    return path
 
 
 def _run(where: Address, options: Options, health: tuple[str, int], cleanup: bool) -> None:

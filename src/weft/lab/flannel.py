@@ -29,28 +29,54 @@ from weft.netlink import namespace, sysctl
 from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel
 from weft.netlink.links import Change, Links
+from weft.peering.flannel.config import parse
 
 BRIDGE = "docker0"
 _READY = "Running backend"
 _PORT = 2379
-_PATIENCE = 60.0
 
 
-def start(state: LabState, topology: Topology, network: FlannelNetwork | None) -> None:
-    """Returns once every host's daemon is ready. Raises UNSUPPORTED without etcd, FAILED with a daemon's last line."""
+def check(network: FlannelNetwork | None) -> None:
+    """Before anything is built. Raises INVALID for what no daemon would start with, UNSUPPORTED without etcd."""
     if network is None:
         return
+    try:
+        config = parse(json.dumps(network.config).encode())
+    except WeftError as error:
+        raise WeftError(error.kind, error.what, where="lab.flannel.config", remedy=error.remedy) from None
+    for node, subnet in network.subnets.items():
+        if config.four is None or not config.four.fits(ipaddress.IPv4Network(subnet)):
+            what = f"{subnet} of node '{node}' is no subnet that the configuration gives"
+            remedy = "set EnableIPv4 to true"
+            if config.four is not None:
+                first, last, length = config.four.first, config.four.last, config.four.length
+                remedy = f"use one of length {length} from {first} to {last}"
+            raise WeftError(Kind.INVALID, what, where="lab.flannel.subnets", remedy=remedy)
     if shutil.which("etcd") is None:
         raise WeftError(
             Kind.UNSUPPORTED, "etcd is not installed", where="lab.flannel", remedy="apt-get install etcd-server"
         )
-    endpoint = _etcd(state, topology, network)
+
+
+def start(
+    state: LabState,
+    topology: Topology,
+    network: FlannelNetwork | None,
+    until: float,
+    progress: Callable[[str, int, int], None],
+) -> None:
+    """Returns once every host's daemon is ready. Raises FAILED with a daemon's last line; `until`: when at the latest,
+    by the monotonic clock."""
+    if network is None:
+        return
+    endpoint = _etcd(state, topology, network, until)
     for host, subnet in network.subnets.items():
         _bridge(topology, host, subnet)
         _daemon(state, topology.machine(host).netns, host, subnet, endpoint)
-    for host in network.subnets:
+    for ready, host in enumerate(network.subnets):
+        progress("flannel nodes ready", ready, len(network.subnets))
         log = state.directory / f"flannel-{host}.log"
-        _await(lambda log=log: _READY in log.read_text(), state, f"flannel-{host}")  # type: ignore[misc]
+        _await(lambda log=log: _READY in log.read_text(), state, f"flannel-{host}", until)  # type: ignore[misc]
 
 
 def stop(state: LabState) -> None:
@@ -63,7 +89,7 @@ def stop(state: LabState) -> None:
         path.unlink()
 
 
-def _etcd(state: LabState, topology: Topology, network: FlannelNetwork) -> str:
+def _etcd(state: LabState, topology: Topology, network: FlannelNetwork, until: float) -> str:
     """Its address and port; the network's configuration is in it."""
     machine = topology.machine(next(iter(network.subnets)))
     address = machine.links[0].address.partition("/")[0]
@@ -79,7 +105,7 @@ def _etcd(state: LabState, topology: Topology, network: FlannelNetwork) -> str:
         except (OSError, http.client.HTTPException):
             return False
 
-    _await(healthy, state, "etcd")
+    _await(healthy, state, "etcd", until)
     pair = {"key": "/coreos.com/network/config", "value": json.dumps(network.config)}
     body = json.dumps({name: b64encode(text.encode()).decode() for name, text in pair.items()})
     _ask(machine.netns, address, "POST", "/v3/kv/put", body)
@@ -133,11 +159,10 @@ def _spawn(state: LabState, netns: str, name: str, words: list[str]) -> None:
     child.returncode = 0  # it outlives us: not ours to wait for
 
 
-def _await(holds: Callable[[], bool], state: LabState, name: str) -> None:
-    deadline = time.monotonic() + _PATIENCE
+def _await(holds: Callable[[], bool], state: LabState, name: str, until: float) -> None:
     while not holds():
         found = process.read(state.directory / f"{name}.pid")
-        if found is None or not process.alive(found) or time.monotonic() > deadline:
+        if found is None or not process.alive(found) or time.monotonic() > until:
             raise WeftError(Kind.FAILED, f"{name} did not get ready: {_last(state.directory / f'{name}.log')}")
         time.sleep(0.05)
 

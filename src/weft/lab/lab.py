@@ -75,14 +75,17 @@ def up(
 ) -> state.LabState:
     """Builds the lab and waits until every agent is in sync; leaves nothing behind where it fails.
 
-    Raises REFUSED for a lab that is up already, FAILED, naming node and reason, for agents not in sync after
-    `timeout` seconds. `offloads` False: captures show packets as a NIC would send them. `processes`: for the agents.
+    Raises REFUSED for a lab that is up already, FAILED, naming node and reason, for agents not in sync, or nodes of
+    flannel not ready, after `timeout` seconds. `offloads` False: captures show packets as a NIC would send them.
+    `processes`: for the agents.
     """
     from weft.lab import fleet
 
     name = name or document.lab.name
     intent = fleet.complete(document)
     _need_tap(intent)
+    if agents:
+        flannel.check(document.lab.flannel)
     planned = topology.plan(name, document.lab, intent)
     place = state.create(name)
     try:
@@ -104,9 +107,10 @@ def up(
         switches.start(place, planned, intent)
         fleet.store(place, intent)
         if agents:
+            until = time.monotonic() + timeout
             fleet_agents.start(place, processes)
             _wait(place, planned, timeout, progress)
-            flannel.start(place, planned, document.lab.flannel)
+            flannel.start(place, planned, document.lab.flannel, until, progress)
     except BaseException:
         down(name)
         raise

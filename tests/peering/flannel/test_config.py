@@ -111,6 +111,9 @@ def test_zero_and_null_stand_for_the_default() -> None:
         ({"Backend": {"Type": "host-gw"}}, "backend type 'host-gw' is none that weft speaks; use vxlan or udp"),
         ({"Backend": {}}, "Backend has no Type"),
         ({"Backend": None}, "Backend is no JSON object"),
+        ({"Backend": {"Type": "vxlan", "VNI": -5}}, "the backend's VNI is -5; use a number from 1 to 16777215"),
+        ({"Backend": {"Type": "vxlan", "GBP": "yes"}}, "the backend's GBP is 'yes'; use true or false"),
+        ({"Backend": {"Type": "udp", "Port": 99999}}, "the backend's Port is 99999; use a number from 1 to 65535"),
         ({"Backend": "vxlan"}, "Backend is no JSON object"),
         (
             {"EnableIPv4": False, "EnableIPv6": True, "IPv6Network": "fc00::/48", "Backend": {"Type": "udp"}},

@@ -36,6 +36,8 @@ def test_missing_configuration_and_wrong_prefix(server: Etcd, node: Make) -> Non
     assert said.endswith('-etcd-prefix /other/net"')
     server.put("config", '{"Network": "10.2.0.0/29"}')
     assert "Network 10.2.0.0/29 is too small; use a prefix length of at most 28" in one_line(mine, "too small")
+    server.put("config", CONFIG | {"Backend": {"Type": "vxlan", "VNI": -5}})
+    assert "the backend's VNI is -5; use a number from 1 to 16777215" in one_line(mine, "VNI is -5")
     server.put("config", CONFIG)
     mine.wait()
 
@@ -107,7 +109,17 @@ def test_a_device_that_is_not_there(server: Etcd, node: Make) -> None:
     assert "no device eth0; no device eth7; no device has 10.9.9.9; name the right one with -iface" in said
 
 
-def test_two_on_one_host(server: Etcd, node: Make) -> None:
+def test_a_network_that_takes_in_its_underlay(server: Etcd, node: Make) -> None:
+    server.put("config", CONFIG | {"Network": "192.168.136.0/24", "SubnetMax": None})
+    mine = node(5)
+    mine.start()
+    assert mine.exits() == 1
+    said = one_line(mine, "has subnets in")
+    assert "Network 192.168.136.0/24 has subnets in 192.168.136.0/24, by which eth0 (192.168.136.5) reaches" in said
+    assert server.leases() == {}
+
+
+def test_two_on_one_host(server: Etcd, node: Make, tmp_path: Path) -> None:
     server.put("config", CONFIG)
     mine = node(5)
     chain = "filter FORWARD { type filter hook forward priority 0; policy drop; }"
@@ -117,7 +129,24 @@ def test_two_on_one_host(server: Etcd, node: Make) -> None:
     said = one_line(mine, "drops what it forwards")
     assert "nft chain ip filter FORWARD" in said
     assert "let it accept from and to 10.2.0.0/16" in said
-    other = Node(mine.host, mine.root)
-    other.start()
-    assert other.exits() == 1
-    assert "weft flannel runs here already with this subnet file; stop it first" in other.said()
+    assert mine.process is not None
+    for root, words in ((mine.root, ()), (tmp_path / "second", ()), (tmp_path / "third", ("-etcd-prefix=/other",))):
+        other = Node(mine.host, root)
+        before = server.leases()
+        other.start(*words)
+        if words:  # its device is known once etcd has told its network
+            other.wait("no key /other/config")
+            server.ctl("put", "/other/config", json.dumps(CONFIG))
+        assert other.exits() == 1
+        assert f"weft flannel runs on this host already (pid {mine.process.pid}), with the " in other.said()
+        assert server.leases() == before
+    cleaner = Node(mine.host, tmp_path / "fourth")
+    cleaner.start("--cleanup")
+    assert cleaner.exits() == 1
+    assert f"already (pid {mine.process.pid})" in cleaner.said()
+    assert "flannel.1" in mine.host.ip("link")
+    mine.kill()  # and locks nothing any more
+    cleaner.start("--cleanup")
+    assert cleaner.exits() == 0
+    assert "flannel.1" not in mine.host.ip("link")
+    mine.up()

@@ -24,6 +24,11 @@ from weft.store.etcd.address import Address
         (["-etcd-username", "x"], "-etcd-username needs -etcd-password; set FLANNELD_ETCD_PASSWORD"),
         (["-public-ip", "fd00::1"], "-public-ip is 'fd00::1'; use one address of this family"),
         (["-subnet-lease-renew-margin=0"], "-subnet-lease-renew-margin is 0; use 1 to 1439"),
+        (["-healthz-port", "99999"], "-healthz-port is 99999; use 0 to 65535"),
+        (["-healthz-port=-1"], "-healthz-port is -1; use 0 to 65535"),
+        (["-iface-regex", "["], "-iface-regex '[' is no regular expression (unterminated character set"),
+        (["-iface-can-reach=eth0"], "-iface-can-reach is 'eth0'; use one address"),
+        (["-subnet-file", "/"], "-subnet-file / is a directory; name a file in it: /subnet.env"),
         (["-ip-masq=maybe"], "No such option"),
         (["-kube-subnet-mgr"], "subnets come from etcd here, not from the Kubernetes API; keep flannel's own daemon"),
         (["-ip-blackhole-route"], "-ip-blackhole-route: weft makes no such route; make it yourself: ip route add"),
@@ -35,6 +40,11 @@ def test_a_wrong_command_line_is_refused_at_once(
 ) -> None:
     assert run(["flannel", *words]) == 2
     assert line.lower() in capsys.readouterr().err.lower()
+
+
+def test_a_mistake_takes_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["flannel", "-iface-regex=a\nb["]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 def test_the_packages_settings_are_variables_of_ours(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.peering.flannel.backend import Backend, External
-from weft.peering.flannel.config import NetworkConfig
+from weft.peering.flannel.config import MAX_VNI, VNI, NetworkConfig
 
 
 def make(config: NetworkConfig, external: External, namespace: str | None) -> Backend:
@@ -15,3 +15,8 @@ def make(config: NetworkConfig, external: External, namespace: str | None) -> Ba
     from weft.peering.flannel.udp import UdpBackend
 
     return UdpBackend(config, external, namespace)
+
+
+def device(config: NetworkConfig) -> str:
+    """The device that stands for the whole backend: two daemons of one host cannot share it."""
+    return f"flannel.{config.number('VNI', VNI, MAX_VNI)}" if config.backend == "vxlan" else "flannel0"

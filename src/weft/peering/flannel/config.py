@@ -21,6 +21,8 @@ from weft.peering.flannel.lease import folded
 VNI, VXLAN_PORT, UDP_PORT = 1, 8472, 8285
 """What a backend takes where its configuration does not say: 8472 is the kernel's default, not RFC 7348's 4789."""
 
+MAX_VNI = (1 << 24) - 1
+
 _BACKENDS = ("vxlan", "udp")
 _REMEDY = "put a right one there: etcdctl put <prefix>/config '{…}' (docs/flannel.md)"
 
@@ -83,7 +85,19 @@ def parse(text: bytes) -> NetworkConfig:
     backend, options = _backend(fields.get("backend"), "backend" in fields)
     if backend == "udp" and four is None:
         raise _wrong("the udp backend carries IPv4 only", "use the vxlan backend, or set EnableIPv4 to true")
-    return NetworkConfig(four, six, backend, options)
+    config = NetworkConfig(four, six, backend, options)
+    _check_options(config)
+    return config
+
+
+def _check_options(config: NetworkConfig) -> None:
+    """Here, not only where a backend is made: a configuration that cannot be is waited out."""
+    config.number("Port", VXLAN_PORT, 65535)
+    if config.backend == "vxlan":
+        config.number("VNI", VNI, MAX_VNI)
+        config.number("MTU", 0, 65535)
+        for name in ("DirectRouting", "Learning", "GBP"):
+            config.flag(name)
 
 
 def _backend(value: Any, given: bool) -> tuple[str, dict[str, Any]]:

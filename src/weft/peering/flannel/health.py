@@ -46,8 +46,10 @@ async def serve(ip: str, port: int, ready: Callable[[], bool], problems: Callabl
     try:
         return await asyncio.start_server(client, ip, port, limit=_LONGEST)
     except OSError as error:
+        known = (error.errno or 0) > 0  # an unknown name has a number of its own kind
+        why = (os.strerror(error.errno or 0) if known else error.strerror or str(error)).lower()
         raise WeftError(
             Kind.REFUSED,
-            f"cannot listen on {ip} port {port}: {os.strerror(error.errno or 0).lower()}",
+            f"cannot listen on {ip} port {port}: {why}",
             remedy="give -healthz-ip or -healthz-port another, or stop what listens there",
         ) from None

@@ -1,4 +1,4 @@
-"""The daemon as a process: one a host and subnet file, ended by a signal, with its health page; and its cleanup."""
+"""The daemon as a process: one a host and network, ended by a signal, with its health page; and its cleanup."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from collections.abc import Callable
 
 import structlog
 
-from weft.agent.lock import NodeLock
 from weft.agent.notify import Notifier
 from weft.agent.until import unless
 from weft.l2.user.iptunnel.tunnels import IpTunnels
-from weft.model.errors import Kind, WeftError
 from weft.netlink import route
+from weft.netlink.addresses import Addresses
 from weft.netlink.alias import parse_alias
 from weft.netlink.bulk import Bulk
 from weft.netlink.channel import Channel
 from weft.netlink.links import Links
 from weft.netlink.route import PROTOCOL_PEERING as PROTOCOL
 from weft.peering.flannel import health, subnet_file
-from weft.peering.flannel.backends import make
+from weft.peering.flannel.backend import Backend, External
+from weft.peering.flannel.backends import device, make
+from weft.peering.flannel.config import NetworkConfig
 from weft.peering.flannel.daemon import Daemon
 from weft.peering.flannel.device import CLUSTER
+from weft.peering.flannel.locks import Locks
 from weft.peering.flannel.masquerade import Masquerade
 from weft.peering.flannel.options import Options
+from weft.peering.flannel.overlap import refuse_overlap
 from weft.store.etcd.address import Address
 
 
@@ -34,15 +37,23 @@ async def serve(address: Address, options: Options, where: tuple[str, int], read
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    daemon = Daemon(address, options, make, log)
-    notifier = Notifier()
+    locks, notifier = Locks(options.namespace), Notifier()
+
+    def made(config: NetworkConfig, external: External, namespace: str | None) -> Backend:
+        refuse_overlap(config, external, _addresses(external, namespace))
+        locks.device(device(config))
+        return make(config, external, namespace)
+
+    daemon = Daemon(address, options, made, log)
 
     def told() -> None:
         notifier.ready()
         ready()
 
     async with contextlib.AsyncExitStack() as opened:
-        opened.callback(_lock(options).close)
+        opened.callback(locks.close)
+        locks.prefix(address.prefix)
+        locks.subnet_file(options.subnet_file)
         if where[1]:
             pages = await health.serve(*where, lambda: daemon.ready, daemon.problems)
             opened.callback(pages.close)
@@ -52,9 +63,23 @@ async def serve(address: Address, options: Options, where: tuple[str, int], read
     log("stopped")  # packets go on flowing
 
 
+def _addresses(external: External, namespace: str | None) -> tuple[str, ...]:
+    with contextlib.closing(Channel(namespace=namespace)) as channel:
+        return Addresses(channel).dump(external.index).get(external.index, ())
+
+
 def clean(options: Options) -> list[str]:
-    """Removes devices, routes and rules of ours; what was removed, in words. The lease ends by itself."""
-    lock = _lock(options)
+    """Removes devices, routes and rules of ours; what was removed, in words. The lease ends by itself.
+
+    Raises REFUSED where a daemon runs, which would make all of it anew.
+    """
+    with contextlib.closing(Locks(options.namespace)) as locks:
+        locks.everything()
+        locks.subnet_file(options.subnet_file)
+        return _cleaned(options)
+
+
+def _cleaned(options: Options) -> list[str]:
     channel, bulk, nat = Channel(), Bulk(), Masquerade()
     done = []
     tunnels = IpTunnels(CLUSTER)
@@ -76,7 +101,7 @@ def clean(options: Options) -> list[str]:
         done += [f"- {len(rows)} routes"] if len(rows) else []
         done += ["- masquerading"] if nat.drop() else []
     finally:
-        for each in (channel, bulk, nat, lock):
+        for each in (channel, bulk, nat):
             each.close()
     subnet_file.forget(options.subnet_file)
     return done
@@ -85,18 +110,3 @@ def clean(options: Options) -> list[str]:
 def log(event: str, *, warning: bool = False, **values: object) -> None:
     logger = structlog.get_logger("weft.flannel")
     (logger.warning if warning else logger.info)(event, **values)
-
-
-def _lock(options: Options) -> NodeLock:
-    file = options.subnet_file
-    try:
-        file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)  # who starts containers reads the file there
-        return NodeLock(file.parent, "weft", file.name)
-    except OSError as error:
-        why = (error.strerror or "").lower()
-        raise WeftError(
-            Kind.FAILED, f"cannot write there: {why}", where=f"subnet file {file}", remedy="give -subnet-file another"
-        ) from None
-    except WeftError as error:
-        what = "weft flannel runs here already with this subnet file"
-        raise WeftError(Kind.REFUSED, what, where=str(file), remedy="stop it first") from error

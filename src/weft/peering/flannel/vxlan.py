@@ -24,7 +24,7 @@ from weft.netlink.reach import way
 from weft.netlink.route import PROTOCOL_PEERING as PROTOCOL
 from weft.peering.flannel import vtep
 from weft.peering.flannel.backend import BackendData, External, Lease
-from weft.peering.flannel.config import VNI, VXLAN_PORT, NetworkConfig
+from weft.peering.flannel.config import MAX_VNI, VNI, VXLAN_PORT, NetworkConfig
 from weft.peering.flannel.device import Device, Devices
 from weft.peering.flannel.drift import Drift
 from weft.peering.flannel.observe import between, observe
@@ -39,7 +39,6 @@ _TUNNEL = route.Form(PROTOCOL, 0)
 _DIRECT = route.Form(PROTOCOL, 0, onlink=False)
 _ANYBODYS = route.Form(0, 0)
 _GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
-_MAX_VNI = (1 << 24) - 1
 
 
 @dataclass
@@ -60,7 +59,7 @@ class VxlanBackend:
 
     def __init__(self, config: NetworkConfig, external: External, namespace: Namespace = None) -> None:
         self._config, self._namespace = config, namespace
-        self._vni = config.number("VNI", VNI, _MAX_VNI)
+        self._vni = config.number("VNI", VNI, MAX_VNI)
         self._port = config.number("Port", VXLAN_PORT, 65535)
         self._fixed_mtu = config.number("MTU", 0, 65535)
         self._direct_wanted = config.flag("DirectRouting")
