@@ -32,6 +32,13 @@ def test_numbers_that_make_no_fleet_are_refused(size: Size) -> None:
         size.check()
 
 
+def test_a_spread_over_more_nodes_than_there_are_is_told_as_such() -> None:
+    with pytest.raises(WeftError) as caught:
+        Size(5, 1, 10, 9).check()
+    words = "--spread 9: a network's ports cannot stand on 9 of 5 nodes; choose 2 to 5, or more --nodes"
+    assert str(caught.value) == words
+
+
 @pytest.mark.system  # for its processes' time alone
 def test_what_an_agent_reads_does_not_grow_with_the_fleet(capfd: pytest.CaptureFixture[str]) -> None:
     words = ["sim", "--nodes", "32", "--networks", "32", "--ports", "640", "--spread", "2", "-o", "json"]
