@@ -60,7 +60,10 @@ def test_another_run_in_the_same_store_is_refused_and_left_alone(tmp_path: Any, 
     url = f"sqlite://{tmp_path}/weft.db"
     main.run(["--store", url, "--cluster", "weft-sim", "apply", "-f", _file(tmp_path)])
     assert main.run([*words, url]) == 1
-    assert "weft-sim is there already" in capfd.readouterr().err
+    assert (
+        "weft-sim is there already, and no run of sim made it; name another store, or delete the keys of /weft/"
+        in capfd.readouterr().err
+    )
     main.run(["--store", url, "--cluster", "weft-sim", "get", "nodes"])
     assert "h1" in capfd.readouterr().out
 
