@@ -59,8 +59,8 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def measure(size: Size, agents: int, url: str | None, say: Say = lambda text: None) -> Iterator[Result]:
-    """At an eighth, a quarter, half and all of the size. `url`: a store to use, where cluster weft-sim is nobody's; what
-    was written there is taken away again. Raises WeftError."""
+    """At an eighth, a quarter, half and all of the size. `url`: a store where cluster weft-sim is nobody's; it is left
+    empty. Raises WeftError."""
     size.check()
     for share in (0.125, 0.25, 0.5, 1.0):
         part = size.part(share)
