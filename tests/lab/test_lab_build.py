@@ -27,7 +27,18 @@ pytestmark = pytest.mark.system
 
 
 def up(name: str, text: str = ROUTED, *, offloads: bool = True) -> state.LabState:
-    return lab.up(parse({"t.yaml": text}), name, agents=False, offloads=offloads)
+    """A lab whose links carry: the kernel says so in a work queue of its own, which a busy machine can keep waiting."""
+    place = lab.up(parse({"t.yaml": text}), name, agents=False, offloads=offloads)
+    deadline = time.monotonic() + 30
+    while any(" state UP" not in line for host in ours(name) for line in links(host) if "@" in line):
+        assert time.monotonic() < deadline, [links(host) for host in ours(name)]
+        time.sleep(0.02)
+    return place
+
+
+def links(host: str) -> list[str]:
+    command = ["ip", "-n", host, "-o", "link", "show", "up"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def ours(name: str) -> list[str]:
