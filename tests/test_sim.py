@@ -32,6 +32,13 @@ def test_numbers_that_make_no_fleet_are_refused(size: Size) -> None:
         size.check()
 
 
+def test_a_spread_over_more_nodes_than_there_are_is_told_as_such() -> None:
+    with pytest.raises(WeftError) as caught:
+        Size(5, 1, 10, 9).check()
+    words = "--spread 9: a network's ports cannot stand on 9 of 5 nodes; choose 2 to 5, or more --nodes"
+    assert str(caught.value) == words
+
+
 @pytest.mark.system  # for its processes' time alone
 def test_what_an_agent_reads_does_not_grow_with_the_fleet(capfd: pytest.CaptureFixture[str]) -> None:
     words = ["sim", "--nodes", "32", "--networks", "32", "--ports", "640", "--spread", "2", "-o", "json"]
@@ -53,7 +60,10 @@ def test_another_run_in_the_same_store_is_refused_and_left_alone(tmp_path: Any, 
     url = f"sqlite://{tmp_path}/weft.db"
     main.run(["--store", url, "--cluster", "weft-sim", "apply", "-f", _file(tmp_path)])
     assert main.run([*words, url]) == 1
-    assert "weft-sim is there already" in capfd.readouterr().err
+    assert (
+        "weft-sim is there already, and no run of sim made it; name another store, or delete the keys of /weft/"
+        in capfd.readouterr().err
+    )
     main.run(["--store", url, "--cluster", "weft-sim", "get", "nodes"])
     assert "h1" in capfd.readouterr().out
 

@@ -15,6 +15,7 @@ from weft.agent.status import Status, read, wait_in_sync
 from weft.compile.node import compile_node
 from weft.compile.world import World
 from weft.l2.fake import FakeDatapath, Faults
+from weft.model.errors import WeftError
 from weft.model.intent import Intent
 from weft.model.network import Arp
 from weft.plan import tables
@@ -270,6 +271,40 @@ def test_waiting_in_vain_names_the_nodes_and_their_reasons() -> None:
         await store.transact([], [Put(f"{KEYS.status}h1", encode(bad))])
         with pytest.raises(Exception, match=r"(?s)h1: disk on fire.*h2: its agent has not reported"):
             await wait_in_sync(store, KEYS, ["h1", "h2"], 0.05)
+
+    run(main())
+
+
+def test_waiting_for_a_silent_node_does_not_blame_the_others() -> None:
+    async def main() -> None:
+        store = open_store("memory:")
+        await update(store, KEYS, lambda stored: BEFORE)
+        agent = asyncio.create_task(Agent(store, "h1", FakeDatapath()).run())
+        try:
+            await wait_in_sync(store, KEYS, ["h1"], 10)
+            told: list[int] = []
+            with pytest.raises(WeftError, match="h2: its agent has not reported") as caught:
+                await wait_in_sync(store, KEYS, ["h1", "h2"], 0.05, lambda ready, *_: told.append(ready))
+            assert "h1:" not in str(caught.value)
+            assert set(told) == {1}
+        finally:
+            agent.cancel()
+            await asyncio.gather(agent, return_exceptions=True)
+
+    run(main())
+
+
+def test_waiting_counts_what_an_apply_only_removes() -> None:
+    async def main() -> None:
+        store = open_store("memory:")
+        await update(store, KEYS, lambda stored: BEFORE)
+        agent = asyncio.create_task(Agent(store, "h1", FakeDatapath()).run())
+        await wait_in_sync(store, KEYS, ["h1"], 10)
+        agent.cancel()
+        await asyncio.gather(agent, return_exceptions=True)
+        await update(store, KEYS, lambda stored: replace(BEFORE, ports={}))
+        with pytest.raises(WeftError, match="h1: has reached revision"):
+            await wait_in_sync(store, KEYS, ["h1"], 0.05)
 
     run(main())
 

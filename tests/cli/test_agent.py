@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,3 +166,37 @@ def test_an_agent_waits_for_its_store(host: Host) -> None:
         assert host.weft("apply", "-f", "fleet.yaml", "--store", nowhere).code == 0
         in_sync(host, running)
     assert running.returncode == 0
+
+
+def agent(host: Host, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        host.command("agent", "--node", host.node, "--log", "json", *more),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=host.environment(),
+    )
+
+
+def test_a_node_has_the_datapath_that_it_is_declared_with_and_one_at_a_time(host: Host) -> None:
+    with ended(running := agent(host)):
+        in_sync(host, running)
+    assert {"wb5000", "wx5000"} <= host.links()
+    assert host.weft.apply(LONE.format(node=host.node).replace("33.1}", "33.1, datapath: user}")).code == 0
+    refused = host.run("agent", "--node", host.node)
+    assert refused.returncode == 1
+    assert "this host still forwards 1 segment by datapath kernel" in refused.stderr
+    assert "--cleanup` takes them down" in refused.stderr
+    with ended(running := agent(host, "--datapath", "kernel")):
+        deadline = time.monotonic() + 30
+        while "this host stays as it is" not in host.run("status").stdout:
+            assert time.monotonic() < deadline, host.run("status")
+    assert {"wb5000", "wx5000"} <= host.links()
+    assert host.run("agent", "--node", host.node, "--cleanup").returncode == 0
+    try:
+        with ended(running := agent(host)):
+            in_sync(host, running)
+        assert {"wb5000"} == host.links() & {"wb5000", "wx5000"}, "a TAP of the forwarder"
+    finally:
+        cleaned = host.run("agent", "--node", host.node, "--cleanup")
+    assert "- segment 5000 (blue)" in cleaned.stdout
+    assert host.links() & {"wb5000", "wx5000"} == set()

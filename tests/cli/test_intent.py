@@ -126,6 +126,14 @@ def test_diff_tells_what_a_router_s_change_does_on_each_node_and_nothing_of_what
     assert any(line.startswith("~ irb r/wi5000") for line in steps["h2"]), steps["h2"]
 
 
+def test_diff_does_not_say_none_where_all_nodes_take_part(weft: Weft) -> None:
+    weft.apply(FLEET)
+    answer = weft("diff", "-f", weft.file("networks:\n  pods: {vni: 7000, subnet: 10.9.0.0/16, routed: {}}\n"))
+    (routed,) = [line for line in answer.out.splitlines() if line.startswith("      routed ")]
+    assert "prefix_length=24" in routed
+    assert "none" not in routed
+
+
 def test_get_prints_columns(weft: Weft) -> None:
     weft.apply(FLEET)
     assert weft("get", "routers").out == "no routers\n"

@@ -7,6 +7,7 @@ import pytest
 from weft.l2 import names
 from weft.l2.names import Alias, DeviceKind, parse_alias
 from weft.model.network import SegmentKey
+from weft.model.validate.problem import device_problem
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,8 @@ def test_a_segment_names_its_devices_and_they_it(key: SegmentKey, bridge: str, v
     assert (names.bridge(key), names.vxlan(key)) == (bridge, vxlan)
     assert names.key_of(bridge) == names.key_of(vxlan) == key
     assert len(vxlan) <= 15
+    for own in (bridge, vxlan, names.veth("default", "a"), names.veth("default", "a-name-too-long")):
+        assert device_problem((), "port 'a'", own), "a file may not give it to another device"
 
 
 @pytest.mark.parametrize(

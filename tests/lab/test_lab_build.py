@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.lab.conftest import ROUTED, ROUTED6
-from weft.lab import inside, lab, process, state
+from weft.lab import fleet, grow, inside, lab, process, state
 from weft.lab.capture import Capture, underlay
 from weft.lab.ping import ping
 from weft.lab.transfer import send_frame, send_udp, tcp
@@ -40,6 +42,25 @@ def test_up_builds_what_is_planned_and_down_leaves_nothing(name: str) -> None:
     assert not ours(name)
     assert not place.directory.exists()
     assert lab.listing() == []
+
+
+def test_a_port_is_where_the_store_declares_it_after_a_move_and_back(name: str) -> None:
+    place = up(name)
+    begun = place.record().intent
+    away = replace(begun, ports=begun.ports | {"a": msgspec.structs.replace(begun.ports["a"], node="h2")})
+    for intent, node in ((away, "h2"), (begun, "h1"), (away, "h2")):
+        fleet.store(place, intent)
+        grow.follow(place, intent)
+        assert lab.names_of(name).netns("a") == f"weft-{name}-{node}.a"
+        assert lab.exec_(name, "a", ["sh", "-c", f"test $(ip netns identify $$) = weft-{name}-{node}.a"]) == 0
+
+
+def test_a_lab_whose_store_is_gone_is_entered_as_it_came_up(name: str) -> None:
+    place = up(name)
+    for file in place.directory.glob("store.db*"):
+        file.unlink()
+    assert lab.exec_(name, "a", ["true"]) == 0
+    assert not list(place.directory.glob("store.db*"))
 
 
 def test_two_labs_at_once_and_never_two_of_one_name(name: str) -> None:

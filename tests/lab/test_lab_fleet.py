@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from weft.l2.user import process as forwarders
 from weft.lab import fleet, lab, process, state
 from weft.model.errors import WeftError
 from weft.model.file import parse
@@ -87,6 +88,14 @@ def test_agents_end_with_the_lab_and_a_dead_one_is_told(name: str) -> None:
     assert lab.listing()[0].status == "broken"
     lab.down(name)
     assert not any(one and process.alive(one) for one in found)
+
+
+def test_killed_forwarders_leave_no_directory(name: str) -> None:
+    lab.up(parse({"t.yaml": TEXT.replace("}\nnetworks", ", datapath: user}\nnetworks")}), name)
+    directory = forwarders.run_directory(name, lab.names_of(name).netns("h2"))
+    assert (directory / "pid").exists()
+    lab.down(name)
+    assert not directory.exists()
 
 
 def test_what_no_agent_can_build_fails_the_up_with_node_and_reason(name: str) -> None:

@@ -39,7 +39,7 @@ from weft.agent.pace import RESYNC, Pace
 from weft.agent.partial import differences, look, rows_touched
 from weft.agent.probes import Probes
 from weft.agent.relays import Relays
-from weft.agent.report import Reporter, objections
+from weft.agent.report import Reporter, in_charge, objections
 from weft.agent.roles import Roles
 from weft.agent.status import Status
 from weft.agent.touch import count, rows_of, rows_only, tables_of
@@ -255,7 +255,7 @@ class Agent:
             self.relays.declared(self.plan, self.feed.world)
             self.relays.adopt(observed)
         self.plan = self.relays.into(self.plan)
-        wanted = hold(self.plan, observed, kept) if self.feed.applied else as_it_is(self.node, observed)
+        wanted = hold(self.plan, observed, kept) if self._in_charge() else as_it_is(self.node, observed)
         operations = self.drift.allowed(differences(wanted, observed, part))
         changed = self.drift.found(observed, part) if operations and fresh else {}
         applied = self._apply(operations)
@@ -293,7 +293,10 @@ class Agent:
         """Whether nothing but endpoints, or ports that are like them, has changed since the datapath was left as it was
         wanted."""
         same = self._observed is not None and self._judged == (self.feed.version, self._facts)
-        return same and self._in_step and self.feed.settled and self.feed.applied and self.drift.due() is None
+        return same and self._in_step and self.feed.settled and self._in_charge() and self.drift.due() is None
+
+    def _in_charge(self) -> bool:
+        return in_charge(self.feed, self.node, self._facts)
 
     def _touch(self) -> bool:
         """As `_converge`, where nothing but endpoints has changed: their rows only."""

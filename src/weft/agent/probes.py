@@ -19,10 +19,9 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
 from weft.agent.liveness import Liveness
-from weft.model.address import is_ipv6
+from weft.model.address import UDP_PORT_PROBES, is_ipv6
 from weft.netlink.namespace import Namespace, socket_in
 
-PORT = 14789
 _FORMAT = struct.Struct("!4sBBBx8s8s")
 _MAGIC, _VERSION, _PROBE, _ANSWER, _READY = b"WEFT", 1, 1, 2, 1
 _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
@@ -107,7 +106,7 @@ class Probes:
             try:
                 made.setblocking(False)
                 made.setsockopt(*_RECVERR[family], 1)
-                made.bind((self._vtep, PORT))
+                made.bind((self._vtep, UDP_PORT_PROBES))
             except OSError:
                 made.close()
                 return None
@@ -125,7 +124,7 @@ class Probes:
     def _send(self, probes: socket.socket, kind: int, nonce: bytes, address: str) -> None:
         packet = _FORMAT.pack(_MAGIC, _VERSION, kind, _READY if self.ready else 0, self._cluster, nonce)
         with contextlib.suppress(OSError):  # unreachable just now: silence says it
-            probes.sendto(packet, (address, PORT))
+            probes.sendto(packet, (address, UDP_PORT_PROBES))
 
     def _take(self, probes: socket.socket) -> None:
         """Everything that waits: refusals first, since they make the socket's calls fail."""

@@ -29,13 +29,19 @@ def objections(feed: Feed, node: str, facts: Facts | None, wanted: NodePlan) -> 
     return misplaced(feed.world.nodes.get(node), node, facts)
 
 
+def in_charge(feed: Feed, node: str, facts: Facts | None) -> bool:
+    """Whether this store may say what this host has: something was applied to it, and not for another datapath."""
+    declared = feed.world.nodes.get(node)
+    return feed.applied and not (declared and facts and declared.datapath != facts.datapath)
+
+
 def misplaced(declared: Node | None, node: str, facts: Facts | None) -> list[str]:
     """What is wrong with running this agent here: nobody declares its node, or with another datapath."""
     if declared is None:
         return [f"node {node} is not declared; add it under `nodes:` with its VTEP address"]
     if facts and facts.datapath != declared.datapath:
         what = f"node {node} is declared with datapath {declared.datapath}, its agent runs {facts.datapath}"
-        return [f"{what}; start it with --datapath {declared.datapath}, or change the file"]
+        return [f"{what}: this host stays as it is; start it again without --datapath, or change the file"]
     return []
 
 

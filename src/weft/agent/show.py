@@ -6,7 +6,8 @@ Every row has `state`: `ok` (planned and held), `missing` (planned, not held), `
     fdb     network vni mac vtep node state
     arp     router network vni ip mac state    `router` "": what the segment answers with
     routes  router to via device table state   `via`: next hops, "-" on the device itself, "unreachable";
-                                               `router` "": the host's own, of routed networks
+                                               `router` "": the host's own, of routed networks; those that come with
+                                               an address are there as the address is
     flood   network vni to node state          `to`: a VTEP or the multicast group
     ports   port network vni attach mac addresses mtu state
     links   network vni bridge tunnel vtep mtu learning arp state
@@ -29,7 +30,7 @@ from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.plan.diff import segment_changes
 from weft.plan.node import NodePlan, Observed
-from weft.plan.router import MAIN, RouterDevice
+from weft.plan.router import MAIN, Route, Router, RouterDevice, connected
 from weft.plan.segment import Segment
 from weft.plan.tables import Table, Tables, text
 
@@ -74,8 +75,7 @@ def _arp(plan: NodePlan, observed: Observed, nodes: Mapping[str, str]) -> Iterat
 
 def _routes(plan: NodePlan, observed: Observed, nodes: Mapping[str, str]) -> Iterator[Row]:
     for name in sorted({*plan.routers, *observed.routers}):
-        planned = set(plan.routers[name].routes) if name in plan.routers else set()
-        held = set(observed.routers[name].routes) if name in observed.routers else set()
+        planned, held = _routes_of(plan.routers.get(name)), _routes_of(observed.routers.get(name))
         for route in sorted(planned | held, key=lambda route: (route.table, route.to)):
             yield {
                 "router": name,
@@ -90,6 +90,10 @@ def _routes(plan: NodePlan, observed: Observed, nodes: Mapping[str, str]) -> Ite
         yield {"router": "", "to": to, "via": via, "device": tunnel, "table": "main", "state": state}
     for device, (to, via), state in _router_rows(Table.ROUTES, plan, observed):
         yield {"router": device.router, "to": to, "via": via, "device": device.device, "table": "main", "state": state}
+
+
+def _routes_of(router: Router | None) -> set[Route]:
+    return {*router.routes, *connected(router)} if router else set()
 
 
 def _flood(plan: NodePlan, observed: Observed, nodes: Mapping[str, str]) -> Iterator[Row]:

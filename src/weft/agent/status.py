@@ -71,8 +71,9 @@ async def wait_in_sync(
 
     async def settled() -> None:
         nonlocal reports, alive
-        first = await store.snapshot((keys.status, keys.facts, keys.intent))
-        changes = store.watch((keys.status, keys.facts, keys.intent), first.revision + 1)
+        watched = (keys.status, keys.facts, keys.guard)
+        first = await store.snapshot(watched)
+        changes = store.watch(watched, first.revision + 1)
         while True:
             reports, alive = await read(store, keys)
             behind = await _behind(store, keys, wanted, reports)
@@ -97,13 +98,14 @@ async def wait_in_sync(
 
 
 async def _behind(store: Store, keys: Keys, wanted: set[str], reports: dict[str, Status]) -> list[str]:
-    snapshot = await store.snapshot((keys.intent, keys.facts))
+    """The nodes that have not told their facts, or are not in sync with all intent and facts there are."""
+    snapshot = await store.snapshot((keys.guard, keys.facts))  # the guard's key begins those of all intent
     revision = max((item.revision for item in snapshot.items), default=0)
     told = {item.key.removeprefix(keys.facts) for item in snapshot.items if item.key.startswith(keys.facts)}
     return sorted(
         node
         for node in wanted
-        if not (wanted <= told and (report := reports.get(node)) and report.in_sync and report.revision >= revision)
+        if not (node in told and (report := reports.get(node)) and report.in_sync and report.revision >= revision)
     )
 
 

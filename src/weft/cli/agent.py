@@ -44,7 +44,10 @@ def command(
     node: Annotated[
         str, typer.Option("--node", envvar="WEFT_NODE", metavar="NAME", help="The declared node that this host is.")
     ],
-    datapath: Annotated[DatapathName, typer.Option(help="How this node forwards.")] = DatapathName.KERNEL,
+    datapath: Annotated[
+        DatapathName | None,
+        typer.Option(envvar="WEFT_DATAPATH", help="How this node forwards. [default: as the node is declared]"),
+    ] = None,
     cleanup: Annotated[
         bool, typer.Option("--cleanup", help="Remove everything of ours from this host and end.")
     ] = False,
@@ -66,7 +69,8 @@ def command(
 ) -> None:
     """Keep this host's datapath as the store says, until stopped.
 
-    Stopping it, in whatever way, leaves the datapath forwarding; --cleanup alone removes what is ours. One agent per
+    Stopping it, in whatever way, leaves the datapath forwarding; --cleanup alone removes what is ours, of whichever
+    datapath. One agent per
     node and host. It starts without its store too, says so (/healthz), and leaves the host as it is until that answers.
     """
     from weft.model.validate.problem import name_problem
@@ -76,21 +80,24 @@ def command(
     where = place(store, cluster, lab)
     configure(log)
     permitted()
-    driver = _driver(datapath, where.cluster)
+    if cleanup:
+        _cleanup(where, node, datapath)
+        return
+    driver = _driver(where, node, datapath)
     try:
-        if cleanup:
-            _cleanup(where, node, driver)
-        else:
-            run(_agent(where, node, driver, metrics))
+        run(_agent(where, node, driver, metrics))
     finally:
         driver.close()
 
 
-def _driver(datapath: DatapathName, cluster: str) -> Datapath:
+def _driver(where: Place, node: str, datapath: DatapathName | None) -> Datapath:
     from weft.agent.layers import open_layers
+    from weft.cli.driver import alone, chosen
     from weft.model.node import DatapathKind
 
-    return open_layers(DatapathKind(datapath.value), cluster)
+    kind = DatapathKind(datapath.value) if datapath else chosen(where, node)
+    alone(kind, where.cluster, node)
+    return open_layers(kind, where.cluster)
 
 
 def permitted() -> None:
@@ -168,22 +175,24 @@ async def _pages(agent: Agent, where: str) -> asyncio.Server | None:
         return None
 
 
-def _cleanup(where: Place, node: str, driver: Datapath) -> None:
-    from weft.agent.cleanup import cleanup
+def _cleanup(where: Place, node: str, datapath: DatapathName | None) -> None:
     from weft.agent.lock import NodeLock
+    from weft.cli.driver import cleaned
+    from weft.model.node import DatapathKind
 
     lock = NodeLock(where.directory, where.cluster, node)
     try:
-        applied = cleanup(driver, node)
+        applied = list(cleaned(DatapathKind(datapath.value) if datapath else None, where.cluster, node))
     finally:
         lock.close()
-    for operation in applied.done:
+    for operation in (operation for each in applied for operation in each.done):
         output.paint(output.signed(str(operation)))
-    for operation, error in applied.failed:
+    failed = [failure for each in applied for failure in each.failed]
+    for operation, error in failed:
         output.warn(f"{str(operation).splitlines()[0]}: {error}")
-    if applied.failed:
+    if failed:
         raise typer.Exit(1)
-    if not applied.done:
+    if not any(each.done for each in applied):
         output.say("nothing of ours is here")
     with contextlib.suppress(WeftError):  # a host is cleaned up whether its store answers or not
         run(_withdrawn(where, node))

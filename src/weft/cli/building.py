@@ -19,7 +19,7 @@ def building(name: str) -> Iterator[None]:
     from weft.lab import rootless, state
 
     state.check_name(name)
-    signal.signal(signal.SIGTERM, _terminated)
+    end_by_sigterm()
     if not rootless.needed():
         yield
         return
@@ -32,6 +32,11 @@ def building(name: str) -> Iterator[None]:
             if place.name == name and not (place.directory / "topology.json").exists():
                 rootless.release(name)
                 place.forget()
+
+
+def end_by_sigterm() -> None:
+    """From now on SIGTERM ends this process as an exception does: blocks are left, and what they made is removed."""
+    signal.signal(signal.SIGTERM, _terminated)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

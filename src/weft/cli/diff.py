@@ -107,5 +107,6 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_text, value)) or "none"
     if isinstance(value, dict):
-        return " ".join(f"{key}={_text(each)}" for key, each in value.items() if each not in ("", None)) or "none"
+        told = {key: each for key, each in value.items() if each not in ("", None, [], (), {})}
+        return " ".join(f"{key}={_text(each)}" for key, each in told.items()) or "none"
     return "none" if value in (None, "") else str(value)

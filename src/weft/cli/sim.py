@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weft.cli import options, output
+from weft.cli.building import end_by_sigterm
 from weft.cli.options import Output
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def command(
     from weft.sim.fleet import Size
     from weft.sim.run import measure
 
+    end_by_sigterm()
     with output.progress() as tell:
         results = list(
             measure(Size(nodes, networks, ports, min(20, nodes) if spread is None else spread), agents, store, tell)

@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 
 from weft.lab import build, process
-from weft.lab.state import LabState, environment
+from weft.lab.state import CLUSTER, LabState, environment
 from weft.model.errors import WeftError
 
 _AGAIN = 1.0  # seconds until a failed agent is started again
@@ -77,7 +77,7 @@ async def _serve(state: LabState, part: int, of: int) -> None:
     store = MuxStore(open_store(state.store_url))
     tasks = [asyncio.create_task(_keep(partial(fleet.run_agent, state, store, node), node)) for node in nodes]
     if part == 0:
-        tasks.append(asyncio.create_task(_keep(partial(grow, state, store, Keys(fleet.CLUSTER)), "")))
+        tasks.append(asyncio.create_task(_keep(partial(grow, state, store, Keys(CLUSTER)), "")))
     await done.wait()
     for task in tasks:
         task.cancel()

@@ -15,7 +15,7 @@ from weft.agent.steady import steady
 from weft.compile.node import compile_node
 from weft.l2.datapath import Datapath
 from weft.lab import switches
-from weft.lab.state import LabState
+from weft.lab.state import CLUSTER, LabState
 from weft.lab.topology import container_name, netns_of
 from weft.model.allocate import assign
 from weft.model.errors import Kind, WeftError
@@ -26,8 +26,6 @@ from weft.model.prefix import assign_prefixes
 from weft.store import Store, open_store
 from weft.store.intent import update
 from weft.store.records import Keys
-
-CLUSTER = "default"  # of the lab's own store, which holds nothing else
 
 
 def complete(document: Document) -> Intent:

@@ -6,18 +6,20 @@ lab's record first, so that `down` removes it. Ports on hosts that the lab does 
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import structlog
 
 from weft.lab import build
-from weft.lab.state import LabState
+from weft.lab.state import CLUSTER, LabState
 from weft.lab.topology import Machine, Topology, container_name, netns_of
 from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
 from weft.model.port import AttachKind
 from weft.netlink import namespace
-from weft.store import Store
-from weft.store.intent import read
+from weft.store import Store, open_store
+from weft.store.intent import Stored, read
 from weft.store.records import Keys
 
 log = structlog.get_logger("weft.lab")
@@ -32,6 +34,23 @@ async def grow(state: LabState, store: Store, keys: Keys) -> None:
             break
         else:
             return
+
+
+def declared(state: LabState) -> Intent | None:
+    """The intent as the lab's store has it now; None where the store is gone, empty, or cannot be read."""
+
+    async def work() -> Stored:
+        opened = open_store(state.store_url, create=False)
+        try:
+            return await read(opened, Keys(CLUSTER))
+        finally:
+            await opened.close()
+
+    try:
+        stored = asyncio.run(work())
+    except WeftError:
+        return None
+    return stored.intent if stored.guard else None
 
 
 def follow(state: LabState, intent: Intent) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -128,9 +128,19 @@ def down(name: str) -> None:
             names = _namespaces(record.topology)
             switches.stop(place)
             process.stop(process.inside(namespace.path(each) for each in names))
+            _forget_forwarders(names)
             build.remove(names)
     rootless.release(name)
     place.forget()
+
+
+def _forget_forwarders(names: Iterable[str]) -> None:
+    """Removes the run directories that the hosts' forwarders, which were killed, have left."""
+    from weft.l2.user import process as forwarders
+
+    for name in filter(namespace.exists, names):
+        for directory in forwarders.run_directories(namespace.path(name)):
+            forwarders.forget(directory)
 
 
 def _namespaces(planned: topology.Topology) -> tuple[str, ...]:
@@ -145,9 +155,15 @@ def listing() -> list[Listed]:
 
 
 def names_of(name: str) -> Names:
-    """The names of a lab that is up; raises NOT_FOUND."""
-    record = state.find(name).record()
-    return Names(record.intent, record.topology)
+    """The names of a lab that is up, as its store declares them now; raises NOT_FOUND."""
+    return _names(state.find(name))
+
+
+def _names(place: state.LabState) -> Names:
+    from weft.lab.grow import declared
+
+    record = place.record()
+    return Names(declared(place) or record.intent, record.topology)
 
 
 def exec_(name: str, where: str, argv: Sequence[str]) -> int:
@@ -190,9 +206,8 @@ def runner_of(place: state.LabState, pcap: Path | None = None) -> Runner:
     from weft.lab import fleet
     from weft.lab.happen import happen
 
-    record = place.record()
-    names, environment = Names(record.intent, record.topology), partial(switches.environment, place)
-    return Runner(names, partial(fleet.rows, place), partial(happen, place), pcap, environment)
+    environment = partial(switches.environment, place)
+    return Runner(_names(place), partial(fleet.rows, place), partial(happen, place), pcap, environment)
 
 
 def mutate(place: state.LabState, mutation: Mutation) -> None:

@@ -26,6 +26,7 @@ from weft.lab.topology import Topology
 from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
 
+CLUSTER = "default"  # of the lab's own store, which holds nothing else
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 _CLAIM = "claim"  # made by the one `up` that may build here
 _BOOT = Path("/proc/sys/kernel/random/boot_id")

@@ -16,6 +16,7 @@ from weft.model.errors import Kind, WeftError
 VNI_MIN, VNI_MAX = 1, 2**24 - 1  # RFC 7348 section 5; 0 is refused by choice
 UDP_PORT_VXLAN = 4789  # RFC 7348 section 8.2 (IANA)
 UDP_PORT_FLANNEL = 8472  # Linux's historic default, which flannel keeps
+UDP_PORT_PROBES = 14789  # our own: peers' liveness, VTEP to VTEP (weft.agent.probes)
 MTU_MIN = 576  # RFC 791: what every IPv4 host must take; 1280 where a subnet is IPv6 (RFC 8200 section 5)
 MTU_MIN_IPV6 = 1280
 MTU_MAX = 65535 - 50

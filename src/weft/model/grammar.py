@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from weft.model.address import MTU_MAX, MTU_MIN, VNI_MAX, VNI_MIN, is_ipv6, parse_ip
 from weft.model.errors import WeftError
@@ -72,6 +72,12 @@ def _flood(value: Any) -> Any:
     return word
 
 
+def _some(nodes: tuple[str, ...]) -> tuple[str, ...]:
+    if not nodes:
+        raise wrong("[] is no node at all", "list some, or leave `nodes` out, which means every node")
+    return nodes
+
+
 class RoutedShape(Shape):
     """A prefix for every node instead of a layer-2 segment."""
 
@@ -80,7 +86,9 @@ class RoutedShape(Shape):
         description="Length of a node's prefix. Left out: 24, or 64 in an IPv6 subnet.",
         json_schema_extra={"minimum": 1, "maximum": 126},
     )
-    nodes: tuple[Text, ...] = Field((), description="The nodes that take part. Left out: every node.")
+    nodes: Annotated[tuple[Text, ...], AfterValidator(_some)] = Field(
+        (), description="The nodes that take part. Left out: every node.", json_schema_extra={"minItems": 1}
+    )
     prefixes: dict[str, Subnet] = Field(
         default={}, description="Node → its prefix. Nodes left out are assigned one, which they keep."
     )

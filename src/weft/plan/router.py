@@ -12,6 +12,8 @@ address stands on a device of the anycast MAC; what is routed leaves by the node
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -140,6 +142,18 @@ class Router:
     interfaces: tuple[Irb, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
+
+
+def connected(router: Router) -> Iterator[Route]:
+    """The routes that come with the router's addresses: to the subnets on its devices, link-local ones left out."""
+    devices = [(irb.device, irb.addresses) for irb in router.interfaces]
+    if router.outside:
+        devices.append((router.outside.interface, router.outside.addresses))
+    for device, addresses in devices:
+        for interface in map(ipaddress.ip_interface, addresses):
+            network = interface.network
+            if network.num_addresses > 1 and not interface.is_link_local:
+                yield Route(str(network), (Hop(device=device),))
 
 
 # What a router's things are called; docs/architecture.md, "What is ours: the name law".

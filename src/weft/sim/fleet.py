@@ -39,9 +39,11 @@ class Size:
             value = getattr(self, name)
             least = 2 if name in ("nodes", "spread") else 1
             if not least <= value <= limit:
-                raise WeftError(
-                    Kind.USAGE, f"{value} {name} make no fleet to measure", remedy=f"choose {least} to {limit}"
-                )
+                what, remedy = f"--{name} {value} is out of range", f"choose {least} to {limit}"
+                if name == "spread" and value > limit:
+                    what = f"--spread {value}: a network's ports cannot stand on {value} of {limit} nodes"
+                    remedy = f"{remedy}, or more --nodes"
+                raise WeftError(Kind.USAGE, what, remedy=remedy)
         if self.ports // self.networks >= 1 << 14:
             raise WeftError(Kind.USAGE, "too many ports for a network's subnet", remedy="choose more networks")
 

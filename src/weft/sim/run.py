@@ -9,23 +9,20 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import msgspec
 
 from weft.model.errors import Kind, WeftError
 from weft.sim.agent import Figures
 from weft.sim.fleet import Size, fleet, port, sighting
+from weft.sim.place import CLUSTER, claimed, place
 from weft.store import Put, Store, open_store
 from weft.store.intent import INDEXED, update
-from weft.store.parts import parts
 from weft.store.records import Keys, encode
 from weft.store.store import Delete, Exactly
 
-CLUSTER = "weft-sim"
 _ROUNDS = 10  # events of each kind
 _PATIENCE = 600.0  # seconds for an agent to load, at most
 
@@ -62,33 +59,20 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def measure(size: Size, agents: int, url: str | None, say: Say = lambda text: None) -> Iterator[Result]:
-    """At an eighth, a quarter, half and all of the size. `url`: a store to use, which must hold no such fleet; what was
-    written there is taken away again. Raises WeftError."""
+    """At an eighth, a quarter, half and all of the size. `url`: a store where cluster weft-sim is nobody's; it is left
+    empty. Raises WeftError."""
     size.check()
     for share in (0.125, 0.25, 0.5, 1.0):
         part = size.part(share)
-        with _place(url) as where:
+        with place(url) as where:
             yield asyncio.run(_measure(part, agents, where, say))
-
-
-@contextmanager
-def _place(url: str | None) -> Iterator[str]:
-    if url is not None:
-        yield url
-        return
-    with tempfile.TemporaryDirectory(prefix="weft-sim-") as directory:
-        yield f"sqlite://{directory}/weft.db"
 
 
 async def _measure(size: Size, agents: int, url: str, say: Say) -> Result:
     what = f"{size.nodes} nodes, {size.networks} networks, {size.ports} ports"
     store, keys = open_store(url), Keys(CLUSTER)
     try:
-        if (await store.snapshot((keys.root,))).items:
-            raise WeftError(
-                Kind.REFUSED, f"cluster {CLUSTER} is there already", where=url, remedy="let the other run end first"
-            )
-        try:
+        async with claimed(store, keys):
             say(f"{what}: storing the intent")
             await update(store, keys, lambda _: fleet(size))
             octets = sum(len(item.key) + len(item.value) for item in (await store.snapshot((keys.root,))).items)
@@ -97,16 +81,8 @@ async def _measure(size: Size, agents: int, url: str, say: Say) -> Result:
                 say(f"{what}: agent {number + 1} of {agents}")
                 found.append(await _agent(store, keys, url, size, number * size.networks // agents, octets))
             return _median(found)
-        finally:
-            await _empty(store, keys)
     finally:
         await store.close()
-
-
-async def _empty(store: Store, keys: Keys) -> None:
-    gone = [Delete(item.key) for item in (await store.snapshot((keys.root,))).items]
-    for part in parts(gone):
-        await store.transact([], part)
 
 
 class _Agent:

@@ -32,7 +32,7 @@ def traps(
             "ovs", "no kernel datapath here: ovs-vswitchd forwards by itself, some 0.2 to 0.7 Gbit/s of one TCP stream"
         )
         found = underlay.flaws(switch, snapshot, vtep)
-        remedy = "run the agent, which mends it: weft agent --datapath ovs"
+        remedy = "run the agent, which mends it: weft agent"
         if found:
             yield Trap("br-phy", "; ".join(found), True, remedy)
         else:

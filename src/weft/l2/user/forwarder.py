@@ -40,6 +40,7 @@ def main() -> int:
     os.ftruncate(pid, 0)
     os.write(pid, f"{os.getpid()}\n".encode())
 
+    from weft.l2.user.process import forget
     from weft.l2.user.server import Server, listen
     from weft.netlink.namespace import entered, path
 
@@ -56,10 +57,7 @@ def main() -> int:
             server.run(where)
         finally:
             socket_path.unlink(missing_ok=True)
-    for name in ("log", "pid"):
-        (options.directory / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # somebody starts the next one
-        options.directory.rmdir()
+    forget(options.directory)
     return 0
 
 

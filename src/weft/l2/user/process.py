@@ -30,14 +30,30 @@ _FLOCK = struct.Struct("hhqqi0q")  # struct flock of 64-bit Linux
 
 def run_directory(cluster: str, namespace: Namespace) -> Path:
     """Where the forwarder of this host has its pid file and control socket."""
-    if os.geteuid() == 0:
-        base = Path("/run/weft")
-    else:
-        runtime = os.environ.get("XDG_RUNTIME_DIR")
-        base = Path(runtime) / "weft" if runtime else Path.home() / ".local" / "state" / "weft" / "run"
     with entered(namespace):
         inode = os.stat("/proc/thread-self/ns/net").st_ino
-    return base / "user" / f"{quote(cluster, safe='')}-{inode}"
+    return _base() / f"{quote(cluster, safe='')}-{inode}"
+
+
+def run_directories(namespace: Path) -> list[Path]:
+    """Those of all clusters' forwarders in this namespace, and of forwarders that were killed."""
+    return list(_base().glob(f"*-{namespace.stat().st_ino}"))
+
+
+def forget(directory: Path) -> None:
+    """Removes what a forwarder keeps there, the lock last; the directory too, unless somebody starts the next one."""
+    for name in ("control.sock", "log", "pid"):
+        (directory / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def _base() -> Path:
+    if os.geteuid() == 0:
+        return Path("/run/weft/user")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    base = Path(runtime) / "weft" if runtime else Path.home() / ".local" / "state" / "weft" / "run"
+    return base / "user"
 
 
 def pid(directory: Path) -> int | None:

@@ -9,7 +9,7 @@ from weft.model.intent import Intent
 from weft.model.lab import LabSpec
 from weft.model.subnet import Span, number, span
 from weft.model.validate.expect import Names, mutation_problems, step_problems
-from weft.model.validate.problem import DEVICE_LAW, Path, Problem, is_device, name_problem, suggestion
+from weft.model.validate.problem import Path, Problem, device_problem, name_problem, suggestion
 
 _UNDERLAY: Path = ("lab", "underlay")
 
@@ -129,9 +129,7 @@ def _externals(lab: LabSpec, intent: Intent) -> list[Problem]:
         if host.node not in intent.nodes:
             what = f"external host '{host.name}': unknown node '{host.node}'"
             found.append(Problem((*path, "node"), what, suggestion(host.node, intent.nodes, "node")))
-        if not is_device(host.interface):
-            what = f"external host '{host.name}': {host.interface!r} is not a device's name"
-            found.append(Problem((*path, "interface"), what, f"Linux takes {DEVICE_LAW}"))
+        found += device_problem((*path, "interface"), f"external host '{host.name}'", host.interface)
         if ipaddress.ip_interface(host.address).ip.is_multicast:
             what = f"external host '{host.name}': {host.address} is a multicast address"
             found.append(Problem((*path, "address"), what, "choose a host's address"))

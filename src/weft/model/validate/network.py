@@ -9,12 +9,21 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 
-from weft.model.address import MTU_MAX, MTU_MIN, MTU_MIN_IPV6, UDP_PORT_VXLAN, VNI_MAX, VNI_MIN, is_ipv6
+from weft.model.address import (
+    MTU_MAX,
+    MTU_MIN,
+    MTU_MIN_IPV6,
+    UDP_PORT_PROBES,
+    UDP_PORT_VXLAN,
+    VNI_MAX,
+    VNI_MIN,
+    is_ipv6,
+)
 from weft.model.intent import Intent
 from weft.model.network import AGE_MAX, MODES, Arp, FloodMode, Learning, Network, SegmentKey
 from weft.model.prefix import participants
 from weft.model.router import Router
-from weft.model.subnet import span
+from weft.model.subnet import Span, span
 from weft.model.validate.problem import Path, Problem, name_problem
 
 _REASONS = {
@@ -31,6 +40,16 @@ _REASONS = {
         "use arp: suppress, or flood: ingress-replication",
     ),
 }
+
+_KEPT = {
+    "127.0.0.0/8": "loopback",
+    "::1/128": "loopback",
+    "169.254.0.0/16": "link-local",
+    "fe80::/10": "link-local",
+    "224.0.0.0/4": "multicast",
+    "ff00::/8": "multicast",
+}
+_LINK_GROUPS = ipaddress.IPv4Network("224.0.0.0/24")
 
 
 def network_problems(intent: Intent) -> list[Problem]:
@@ -76,6 +95,9 @@ def _numbers(network: Network, keys: dict[SegmentKey, str]) -> list[Problem]:
     if not 1 <= network.udp_port <= 65535:
         what = f"{subject}: UDP port {network.udp_port} does not exist"
         found.append(Problem((*path, "udp_port"), what, "choose one of 1 to 65535, 4789 as a rule"))
+    elif network.udp_port == UDP_PORT_PROBES:
+        what = f"{subject}: UDP port {UDP_PORT_PROBES} carries Weft's own probes of who is alive"
+        found.append(Problem((*path, "udp_port"), what, "choose another, 4789 as a rule"))
     if not 1 <= network.age <= AGE_MAX:
         what = f"{subject}: a learned MAC cannot live {network.age} seconds"
         found.append(Problem((*path, "age"), what, f"choose 1 to {AGE_MAX} seconds"))
@@ -101,16 +123,28 @@ def _subnets(network: Network) -> list[Problem]:
             what = f"network '{network.name}': '{subnet}' is not a subnet"
             found.append(Problem((*path, index), what, "write it as 10.1.1.0/24"))
             continue
-        address = ipaddress.ip_network(subnet).network_address
-        if address.is_multicast or address.is_loopback:
-            what = f"network '{network.name}': no host can have an address in {subnet}"
-            found.append(Problem((*path, index), what, "choose a unicast subnet"))
+        if reason := _unfit(subnet, here):
+            remedy = f"choose a unicast subnet, such as {'2001:db8:1::/64' if here.version == 6 else '10.1.1.0/24'}"
+            found.append(Problem((*path, index), f"network '{network.name}': {subnet} {reason}", remedy))
+            continue
         other = next((other for other in good if span(other).overlaps(here)), None)
         if other:
             what = f"network '{network.name}': subnets {other} and {subnet} overlap"
             found.append(Problem((*path, index), what, "remove one or make them apart"))
         good.append(subnet)
     return found
+
+
+def _unfit(subnet: str, here: Span) -> str:
+    """Why no network can have this subnet, if so."""
+    if subnet.endswith("/0"):
+        return "is every address there is: nothing would be left outside"
+    for kept, kind in _KEPT.items():
+        there = span(kept)
+        if here.overlaps(there):
+            inside = there.low <= here.low and here.high <= there.high
+            return f"is {kind}: no network has it for its own" if inside else f"holds {kept}, which is {kind}"
+    return ""
 
 
 def _modes(network: Network) -> list[Problem]:
@@ -132,13 +166,24 @@ def _group(network: Network) -> list[Problem]:
     if network.flood is not FloodMode.GROUP:
         return []
     try:
-        multicast = ipaddress.ip_address(network.group or "").is_multicast
+        group = ipaddress.ip_address(network.group or "")
     except ValueError:
-        multicast = False
-    if multicast:
-        return []
+        group = None
+    if group and group.is_multicast:
+        reason = _unforwarded(group)
+        what = f"network '{network.name}': group {network.group} {reason}"
+        remedy = "choose one of 239.0.0.0/8" if group.version == 4 else "choose one of ff05::/16 (site-local) or wider"
+        return [Problem(path, what, remedy)] if reason else []
     what = f"network '{network.name}': {network.group or 'nothing'} is not a multicast group"
     return [Problem(path, what, "choose one of 224.0.0.0/4 (239.0.0.0/8 is for private use) or ff00::/8")]
+
+
+def _unforwarded(group: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Why a multicast group cannot carry what is flooded, if so."""
+    if group.version == 4:
+        return "is of 224.0.0.0/24, which no router forwards (RFC 5771)" if group in _LINK_GROUPS else ""
+    scope = int(group) >> 112 & 0xF  # RFC 4291 section 2.7; 0 is reserved
+    return "is of a scope that does not leave its interface (RFC 4291)" if scope <= 1 else ""
 
 
 def _gateways(network: Network, routers: list[Router]) -> list[Problem]:

@@ -8,7 +8,7 @@ from weft.model.intent import Intent
 from weft.model.router import Router
 from weft.model.subnet import span
 from weft.model.validate.lenient import as_number, is_interface, spans
-from weft.model.validate.problem import DEVICE_LAW, Path, Problem, is_device
+from weft.model.validate.problem import Path, Problem, device_problem
 
 
 def outside_problems(router: Router, intent: Intent) -> list[Problem]:
@@ -19,12 +19,11 @@ def _external(router: Router) -> list[Problem]:
     found: list[Problem] = []
     for side in router.external:
         path: Path = ("routers", router.name, "external", side.node)
-        if not is_device(side.interface):
-            what = f"router '{router.name}': {side.interface!r} is not a device's name"
-            found.append(Problem((*path, "interface"), what, f"Linux takes {DEVICE_LAW}"))
-        elif side.interface == "lo":
+        if side.interface == "lo":
             what = f"router '{router.name}': lo leads nowhere outside, and stays where it is"
             found.append(Problem((*path, "interface"), what, "name a device that the router can have for itself"))
+        else:
+            found += device_problem((*path, "interface"), f"router '{router.name}'", side.interface)
         if not is_interface(side.address):
             what = f"router '{router.name}': '{side.address}' is not an address with prefix length"
             found.append(Problem((*path, "address"), what, "write it as 50.1.1.254/24"))

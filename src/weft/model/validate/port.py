@@ -16,11 +16,10 @@ from weft.model.router import Router
 from weft.model.subnet import Span, number, span
 from weft.model.validate.network import routers_in
 from weft.model.validate.problem import (
-    DEVICE_LAW,
     NAME_LAW,
     Path,
     Problem,
-    is_device,
+    device_problem,
     is_name,
     name_problem,
     suggestion,
@@ -157,14 +156,12 @@ def _attach(port: Port) -> list[Problem]:
         if not is_name(attach.target):
             what = f"port '{port.name}': {attach.target!r} is not a namespace's name"
             found.append(Problem(path, what, f"namespaces are {NAME_LAW}"))
-        if not is_device(attach.interface) or attach.interface == "lo":
-            what = f"port '{port.name}': {attach.interface!r} is not a device's name"
-            found.append(Problem((*path, "interface"), what, f"Linux takes {DEVICE_LAW}"))
+        elif attach.target.startswith("wr-"):
+            what = f"port '{port.name}': '{attach.target}' is what Weft calls a router's namespace"
+            found.append(Problem(path, what, "choose a name that does not begin with wr-"))
+        found += device_problem((*path, "interface"), f"port '{port.name}'", attach.interface, inside=True)
         return found
-    if is_device(attach.target) and attach.target != "lo":
-        return []
-    what = f"port '{port.name}': {attach.target!r} is not a device's name"
-    return [Problem((*path, attach.kind), what, f"Linux takes {DEVICE_LAW}")]
+    return device_problem((*path, attach.kind), f"port '{port.name}'", attach.target)
 
 
 def _hosts(port: Port) -> list[Problem]:

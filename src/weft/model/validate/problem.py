@@ -13,6 +13,8 @@ Path: TypeAlias = tuple[str | int, ...]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _DEVICE = re.compile(r"[^/\s:\x00-\x20\x7f]{1,15}")
 NAME_LAW = "1 to 63 letters, digits, dots, _ and -, the first a letter or digit"
+_SYSCTL = {"all": "every device", "default": "devices to come"}
+_OWN = re.compile(r"w[bxig][1-9][0-9]{0,7}(\.[1-9a-f][0-9a-f]{0,3})?|wp[-~].*")  # the law of weft.l2.names
 DEVICE_LAW = "1 to 15 characters without space, slash or colon"  # Linux: IFNAMSIZ, dev_valid_name()
 
 
@@ -39,6 +41,21 @@ def is_name(name: str) -> bool:
 def is_device(name: str) -> bool:
     """Whether Linux takes this as a device's name, and every tool as a word (no option, no pattern)."""
     return bool(_DEVICE.fullmatch(name)) and name not in {".", ".."} and name[0] != "-" and name.isascii()
+
+
+def device_problem(path: Path, subject: str, name: str, *, inside: bool = False) -> list[Problem]:
+    """`inside`: in a namespace that is not Weft's, where it may have Weft's names."""
+    if not is_device(name):
+        return [Problem(path, f"{subject}: {name!r} is not a device's name", f"Linux takes {DEVICE_LAW}")]
+    if name == "lo":
+        return [Problem(path, f"{subject}: lo is the loopback device, which is nobody's port", "name another device")]
+    if name in _SYSCTL:
+        what = f"{subject}: '{name}' stands for {_SYSCTL[name]} among the kernel's settings"
+        return [Problem(path, f"{what} (net.ipv4.conf.{name})", "name another device")]
+    if not inside and _OWN.fullmatch(name):
+        what = f"{subject}: '{name}' is what Weft calls devices of its own"
+        return [Problem(path, what, "name another device: wb, wx, wi and wg with a number, wp- and wp~ are Weft's")]
+    return []
 
 
 def suggestion(word: str, known: Iterable[str], kind: str) -> str:

@@ -89,7 +89,7 @@ def _prefixes(network: Network, routed: Routed, pool: Span, intent: Intent) -> l
             what = f"{subject}: {prefix} of node '{node}' is node '{other}'s already"
             found.append(Problem(where, what, "every node needs a prefix of its own"))
     room = (pool.high - pool.low + 1) // size(pool, routed)
-    if room < len(names):
+    if not found and room < len(names):
         what = f"{subject}: {subnet} has {room} prefixes of /{routed.prefix_length} for {len(names)} nodes"
         found.append(Problem(path, what, "use a larger subnet or a longer prefix_length, or list fewer `nodes`"))
     return found
