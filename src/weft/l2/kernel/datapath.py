@@ -85,7 +85,7 @@ class KernelDatapath:
         static, learned = tables.read(self._host, segments, indexes, rows, self._host.bulk.dump_neighbors())
         self._ours = _ours(self._host, segments, ports.values(), {link.name: link for link in snapshot.links})
         self._local = _local(self._host, segments, ports.values(), indexes)
-        self._standing = standing(self._host, segments, snapshot.links)
+        self._standing = standing(self._host.alias, segments, snapshot.links)
         if "_events" in self.__dict__:
             self._events.learn(self._ours)
         if "_punt" in self.__dict__:

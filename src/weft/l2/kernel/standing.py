@@ -7,17 +7,13 @@ gone all the same is refused by the kernel, which gives no index twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from weft.l2.names import DeviceKind, bridge, vxlan
+from weft.l2.names import Alias, DeviceKind, bridge, vxlan
 from weft.model.address import mac_to_int
 from weft.model.network import SegmentKey
 from weft.netlink.links import Link
-
-if TYPE_CHECKING:
-    from weft.l2.kernel.host import Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +28,11 @@ class Standing:
     local: frozenset[int] = frozenset()
 
 
-def standing(host: Host, segments: Mapping[SegmentKey, object], links: Sequence[Link]) -> dict[SegmentKey, Standing]:
-    """Of the segments whose devices all stand under their names."""
-    ours = {link.name: (link, alias.kind) for link in links if link.alias and (alias := host.alias(link))}
+def standing(
+    meaning: Callable[[Link], Alias | None], segments: Mapping[SegmentKey, object], links: Sequence[Link]
+) -> dict[SegmentKey, Standing]:
+    """Of the segments whose devices all stand under their names. `meaning`: what a link is to us, None: nothing."""
+    ours = {link.name: (link, alias.kind) for link in links if link.alias and (alias := meaning(link))}
     owned: dict[int, set[int]] = {}
     for link in links:
         for at in (link.index, link.master):

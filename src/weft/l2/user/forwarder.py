@@ -16,8 +16,9 @@ import signal
 import sys
 from pathlib import Path
 
+from weft.l2.user.process import TAKEN, forget
+
 _PRIORITY = -10
-TAKEN = 3  # exit code: another forwarder serves this host
 
 
 def main() -> int:
@@ -40,7 +41,6 @@ def main() -> int:
     os.ftruncate(pid, 0)
     os.write(pid, f"{os.getpid()}\n".encode())
 
-    from weft.l2.user.process import forget
     from weft.l2.user.server import Server, listen
     from weft.netlink.namespace import entered, path
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import weft
-from weft.l2.user.forwarder import TAKEN
 from weft.model.errors import Kind, WeftError
 from weft.netlink.namespace import Namespace, entered
 
+TAKEN = 3  # exit code of a forwarder that finds another one serving its host
 _PATIENCE = 20.0  # seconds for a forwarder to answer, or to end
 _FLOCK = struct.Struct("hhqqi0q")  # struct flock of 64-bit Linux
 
