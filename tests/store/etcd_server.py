@@ -19,14 +19,17 @@ START = 20.0
 """Seconds a member has to answer."""
 
 
-_ports = itertools.count(20_000 + os.getpid() % 9_000)
+_SHARE = 3_000  # ports of each process that tests are spread over
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+_ports = itertools.count(os.getpid())
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to clients, so that nobody takes it before etcd listens there."""
+    """A port below those that the kernel gives to clients, and of this process's share: nobody takes it before etcd
+    listens there."""
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
-            port = 20_000 + next(_ports) % 12_000
+            port = 20_000 + _worker * _SHARE + next(_ports) % _SHARE
             probe.bind(("127.0.0.1", port))
             return port
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import itertools
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from weft.lab import process
+from weft.lab.ping import ping
 from weft.lab.state import LabState, environment
 from weft.lab.topology import Topology
 from weft.model.errors import Kind, WeftError
@@ -65,8 +67,8 @@ def start(
     until: float,
     progress: Callable[[str, int, int], None],
 ) -> None:
-    """Returns once every host's daemon is ready. Raises FAILED with a daemon's last line; `until`: when at the latest,
-    by the monotonic clock."""
+    """Returns once every host's daemon is ready and knows of all others. Raises FAILED with a daemon's last line;
+    `until`: when at the latest, by the monotonic clock."""
     if network is None:
         return
     endpoint = _etcd(state, topology, network, until)
@@ -77,6 +79,15 @@ def start(
         progress("flannel nodes ready", ready, len(network.subnets))
         log = state.directory / f"flannel-{host}.log"
         _await(lambda log=log: _READY in log.read_text(), state, f"flannel-{host}", until)  # type: ignore[misc]
+    for host, other in itertools.permutations(network.subnets, 2):
+        netns, ends = topology.machine(host).netns, (network.subnets[host], network.subnets[other])
+        _await(lambda netns=netns, ends=ends: _reaches(netns, *ends), state, f"flannel-{host}", until)  # type: ignore[misc]
+
+
+def _reaches(netns: str, own: str, other: str) -> bool:
+    """Whether a packet from one bridge to the other is answered: both daemons have learned of both leases."""
+    source, target = (str(ipaddress.ip_network(subnet).network_address + 1) for subnet in (own, other))
+    return ping(netns, source, target, timeout=0.2).received == 1
 
 
 def stop(state: LabState) -> None:
