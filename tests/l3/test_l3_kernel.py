@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,8 +27,10 @@ from weft.plan import tables
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan
 from weft.plan.router import RouterDevice
+from weft.wire.packet import dissect
 
 pytestmark = pytest.mark.system
+_EVERYTHING = socket.htons(0x0003)  # ETH_P_ALL: what goes out, too
 
 TENANT = Router(
     name="tenant",
@@ -162,6 +166,26 @@ def test_tampering_is_seen_and_heals(place: Place, router: str, command: str) ->
     for _ in range(3):  # what goes along with a device shows once that is back
         place.apply(plan)
     assert place.left(plan) == []
+
+
+def test_an_interface_that_is_put_announces_its_own_gateways_and_no_others(place: Place) -> None:
+    """With a router in many networks, to announce all of them at each would be a square of it."""
+    plan = wanted(EDGE)
+    assert place.apply(plan).ok
+    with namespace.socket_in(place.router("edge"), socket.AF_PACKET, socket.SOCK_RAW, _EVERYTHING) as ear:
+        place.run(place.router("edge"), "ip address del 10.1.1.2/24 dev wi10")
+        assert place.apply(plan).ok
+        said = list(_arp(ear))
+    assert said == [("10.1.1.2", "10.1.1.2")]
+
+
+def _arp(ear: socket.socket) -> Iterator[tuple[str, str]]:
+    """Sender and target of the ARP that a packet socket has heard so far."""
+    ear.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            if heard := dissect(ear.recv(2048)).arp:
+                yield heard.sender_ip, heard.target_ip
 
 
 def test_a_namespace_that_vanished_is_made_anew(place: Place) -> None:

@@ -6,31 +6,27 @@ gateway speaks to local ports only: what bears its MAC enters no tunnel.
 
 from __future__ import annotations
 
-import socket
+import contextlib
+from collections.abc import Iterable
 
 from weft.l3.inside import RouterHost
 from weft.model.address import is_ipv6
-from weft.netlink.namespace import socket_in
-from weft.plan.router import Router, anycast_device
+from weft.plan.router import Irb, anycast_device
 from weft.wire import arp, ethernet, ipv6, nd
 from weft.wire.address import BROADCAST, ZERO_MAC, multicast_mac
 from weft.wire.checksum import PseudoHeader
 
 
-def announce(host: RouterHost, router: Router) -> None:
-    """One frame for each gateway address. What cannot be sent is left: it is tried again, or hosts ask in the end."""
-    if (inside := host.find(router.name)) is None:
+def announce(host: RouterHost, router: str, interfaces: Iterable[Irb]) -> None:
+    """One frame for each gateway address of these interfaces of a router. What cannot be sent is left: it is tried
+    again, or hosts ask in the end."""
+    if (inside := host.find(router)) is None:
         return
-    for irb in router.interfaces:
+    for irb in interfaces:
         device = anycast_device(irb.segment) if irb.anycast else irb.device
         for text in irb.addresses:
-            frame = _frame(irb.anycast or irb.mac, text.partition("/")[0])
-            try:
-                with socket_in(inside.name, socket.AF_PACKET, socket.SOCK_RAW) as sender:
-                    sender.bind((device, 0))
-                    sender.send(frame)
-            except OSError:
-                continue
+            with contextlib.suppress(OSError):
+                inside.raw.sendto(_frame(irb.anycast or irb.mac, text.partition("/")[0]), (device, 0))
 
 
 _ALL_NODES = "ff02::1"

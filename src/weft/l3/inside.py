@@ -10,6 +10,7 @@ alone. At most one router is there.
 from __future__ import annotations
 
 import os
+import socket
 from functools import cached_property
 
 from weft.l3.guest import guests, plugged
@@ -59,8 +60,13 @@ class Inside:
     def nat(self) -> NatTable:
         return NatTable(self.name)
 
+    @cached_property
+    def raw(self) -> socket.socket:
+        """Sends frames and hears none. To close one takes the kernel a grace period of RCU (packet_release)."""
+        return namespace.socket_in(self.name, socket.AF_PACKET, socket.SOCK_RAW)
+
     def close(self) -> None:
-        for name in ("channel", "bulk", "nat"):
+        for name in ("channel", "bulk", "nat", "raw"):
             if opened := self.__dict__.pop(name, None):
                 opened.close()
 

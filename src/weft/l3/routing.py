@@ -126,7 +126,7 @@ class KernelRouting:
             case PutIrb(wanted, interface):
                 irb.put(self._host, wanted, interface)
                 self._put[wanted.name] = wanted
-                announce(self._host, wanted)
+                announce(self._host, wanted.name, [interface])
             case PutPaths(wanted):
                 paths.put(self._host, wanted)
             case PutRows(RouterDevice() as key):
@@ -144,7 +144,7 @@ class KernelRouting:
     def announce(self, routers: Iterable[Router]) -> None:
         """Says where centralized gateways are, in the networks that learn it."""
         for each in routers:
-            announce(self._host, each)
+            announce(self._host, each.name, each.interfaces)
 
     def events(self) -> list[str]:
         """What has happened since the last call, in words; never blocks."""
