@@ -125,7 +125,7 @@ class Changes:
         made = attach.attach(self._cluster, port, target)
         with self._engine.still():
             self._world.ports[port.name] = made
-            state.switch.ports = {**state.switch.ports, port.name: port.isolated}
+            state.switch.plug(port.name, port.isolated)
         self._engine.watch_port(made)
 
     def _holds(self, there: PortState) -> bool:
@@ -151,6 +151,5 @@ class Changes:
                 self._engine.unwatch_port(there)
             del self._world.ports[port.name]
             if state := self._world.segments.get(there.port.segment):
-                state.switch.ports = {n: alone for n, alone in state.switch.ports.items() if n != port.name}
-                self._world.ears.gone(port.segment, state.switch.forget(port.name))
+                self._world.ears.gone(port.segment, state.switch.unplug(port.name))
             attach.detach(self._cluster, there)

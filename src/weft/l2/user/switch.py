@@ -17,6 +17,10 @@ port it came from, or the reason for dropping it. The rules (RFC 7348 section 4,
    it and to nobody else.
 8. What concerns a distributed gateway stays at home: frames from and to its MAC, ARP and ND about its addresses.
 
+`Switch.epoch` counts up whenever a frame may go another way than before, so that whoever remembers a `Way` knows how
+long it holds. A way that leads to a learned MAC ends with its age too, and one that comes from a learned MAC must go on
+to refresh it. Ways of ARP and ND are never to be remembered: what they say decides.
+
 A MAC is six octets here, and a VTEP its address as text.
 """
 
@@ -59,8 +63,8 @@ class Way(NamedTuple):
 class Switch:
     """`static`, `neighbors`, `flood` are the plan's rows; `ports` maps a local port to whether it is isolated.
 
-    They may be replaced at any time by whoever holds the switch; `learned` is the switch's own. `anycast`: MACs and
-    addresses of distributed gateways here, as text.
+    `neighbors` may be changed at any time by whoever holds the switch; `learned` is the switch's own. `anycast`: MACs
+    and addresses of distributed gateways here, as text.
     """
 
     def __init__(
@@ -76,6 +80,13 @@ class Switch:
         self.neighbors: dict[str, str] = {}
         self.flood: tuple[str, ...] = ()
         self.learned: dict[bytes, Entry] = {}
+        self.epoch = 0
+
+    def succeed(self, before: Switch) -> None:
+        """Takes over ports, tables and what was learned from a switch with other rules."""
+        self.ports, self.static, self.flood = before.ports, before.static, before.flood
+        self.neighbors, self.learned = before.neighbors, before.learned
+        self.epoch = before.epoch + 1
 
     # The two ways in
 
@@ -147,9 +158,11 @@ class Switch:
             if entry.port != port or entry.vtep != vtep:
                 entry.port, entry.vtep = port, vtep
                 entry.sequence += 1
+                self.epoch += 1
             entry.seen = now
         elif mac not in self.static and len(self.learned) < LEARNED_MAX and any(mac):
             self.learned[mac] = Entry(port, vtep, now)
+            self.epoch += 1
 
     def _alive(self, mac: bytes, now: float) -> Entry | None:
         entry = self.learned.get(mac)
@@ -181,6 +194,7 @@ class Switch:
 
     def _remove(self, macs: list[bytes]) -> list[tuple[bytes, str]]:
         removed = [(mac, entry) for mac in macs if (entry := self.learned.pop(mac, None)) is not None]
+        self.epoch += bool(removed)
         return [(mac, entry.port) for mac, entry in removed if entry.port is not None]
 
     def declare(self, rows: dict[bytes, str]) -> None:
@@ -188,11 +202,29 @@ class Switch:
         self.static.update(rows)
         for mac in rows:
             self.learned.pop(mac, None)
+        self.epoch += 1
 
     def undeclare(self, macs: Iterable[bytes]) -> None:
         """Static rows that are gone; unknown ones are no error."""
         for mac in macs:
             self.static.pop(mac, None)
+        self.epoch += 1
+
+    def plug(self, port: str, isolated: bool) -> None:
+        """A local port that is here from now on."""
+        self.ports = {**self.ports, port: isolated}
+        self.epoch += 1
+
+    def unplug(self, port: str) -> list[tuple[bytes, str]]:
+        """A local port is gone; (MAC, port) of what was learned there."""
+        self.ports = {name: alone for name, alone in self.ports.items() if name != port}
+        self.epoch += 1
+        return self.forget(port)
+
+    def flood_to(self, vteps: tuple[str, ...]) -> None:
+        """The flood list, which replaces the one before."""
+        self.flood = vteps
+        self.epoch += 1
 
     # Ways out
 

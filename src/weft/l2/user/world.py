@@ -60,8 +60,7 @@ class SegmentState:
         self.segment, self.underlay = segment, underlay
         self.longest = segment.mtu + _ETHERNET
         switch = _switch(segment)
-        switch.ports, switch.static, switch.flood = self.switch.ports, self.switch.static, self.switch.flood
-        switch.neighbors, switch.learned = self.switch.neighbors, self.switch.learned
+        switch.succeed(self.switch)
         self.switch = switch
         self._know_members()
 
@@ -92,7 +91,7 @@ class SegmentState:
     def _take(self, table: Table, rows: Rows) -> None:
         self.tables = Tables(**{str(each): rows if each is table else self.tables[each] for each in Table})
         if table is Table.FLOOD:
-            self.switch.flood = tuple(vtep for (vtep,) in tables.text(table, rows))
+            self.switch.flood_to(tuple(vtep for (vtep,) in tables.text(table, rows)))
 
     def _know_members(self) -> None:
         told = self.segment.members or ()
