@@ -173,12 +173,20 @@ def _counts(kind: int, cause: int, body: bytes, ear: _Ear) -> bool:
     if kind in (n.RTM_NEWNEIGH, n.RTM_DELNEIGH):
         return cause != ear.writer and bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
     if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
-        return body[5] == r.PROTOCOL
+        return body[5] == r.PROTOCOL or (kind == r.RTM_DELROUTE and _connected(body, ear.devices))
     return True
 
 
+def _connected(body: bytes, devices: frozenset[int] | None) -> bool:
+    """Whether it is a route to a subnet on a device of the router; it goes with its address too, which is told of."""
+    table, protocol = body[4:6]
+    if (table, protocol) != (r.MAIN, r.KERNEL):
+        return False
+    return devices is None or m.to_int(m.parse(body, r.RTMSG.size).get(r.OIF)) in devices
+
+
 def _of(kind: int, body: bytes, devices: frozenset[int]) -> bool:
-    """Whether it is about one of these devices; a route bears our protocol number, and is told apart by that."""
+    """Whether it is about one of these devices; routes are told apart by who made them."""
     if kind in (rules.RTM_NEWRULE, rules.RTM_DELRULE):
         return False
     if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
