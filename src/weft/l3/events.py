@@ -8,7 +8,6 @@ tells in it: mounts are watched for that (`weft.netlink.mounts`), and the router
 from __future__ import annotations
 
 import contextlib
-import errno
 import select
 import struct
 import sys
@@ -115,7 +114,6 @@ class Events:
                 channels = tuple(_channels(inside))
                 self._ears[name] = _Ear(inside.name, inside.identity, channels, inside.bulk.port)
                 for channel in channels:
-                    channel.socket.setblocking(False)
                     self._poll.register(channel, select.EPOLLIN)
             if name in guests:
                 self._ears[name] = replace(self._ears[name], devices=guests[name])
@@ -145,19 +143,8 @@ def _channels(inside: Inside) -> Iterator[Channel]:
 
 
 def _read(channel: Channel, ear: _Ear) -> list[str]:
-    found: list[str] = []
-    while True:
-        try:
-            datagram = channel.socket.recv(1 << 18)
-        except BlockingIOError:
-            return found
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            found.append("notifications were lost")
-            continue
-        told = m.notifications(datagram)
-        found += [what for kind, cause, body in told if (what := _what(kind, cause, body, ear))]
+    told = ("notifications were lost" if each is None else _what(*each, ear) for each in channel.heard())
+    return list(filter(None, told))
 
 
 def _what(kind: int, cause: int, body: bytes, ear: _Ear) -> str:
