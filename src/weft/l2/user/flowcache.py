@@ -42,8 +42,8 @@ _KEY6: Callable[..., tuple[int, ...]] = struct.Struct("=QQQ4xBxQQQQ").unpack_fro
 @dataclass(frozen=True, slots=True)
 class Flow:
     """Datagrams of `least` to `longest` octets from `vtep`, one of `members`, go to `port`; `epoch`: of the switch that
-    said so. `fields` finds length and checksum; `sum`: of the pseudo header with no length; `unfinished`: the offload
-    header for such a checksum."""
+    said so. `tcp`: where TCP's header starts, 0 for UDP. `fields` finds length and checksum; `sum`: of the pseudo
+    header with no length; `unfinished`: the offload header for such a checksum."""
 
     state: SegmentState
     vtep: str
@@ -53,7 +53,7 @@ class Flow:
     source: Entry | None
     destination: Entry
     age: float
-    tcp: bool
+    tcp: int
     least: int
     longest: int
     fields: Callable[[memoryview, int], tuple[int, ...]]
@@ -78,7 +78,7 @@ class FlowCache:
         flow = self._find(underlay, vtep, 0, now)
         if flow is None or not flow.tcp:
             return False
-        stream = self._streams.stream(octets, size)
+        stream = self._streams.behind(flow.tcp, octets, size)
         if stream is None:
             return False
         offload, header, payload, octets, count = stream
@@ -159,7 +159,7 @@ class FlowCache:
             source=switch.learned.get(bytes(frame[6:12])) if switch.learning else None,
             destination=destination,
             age=switch.age,
-            tcp=protocol == _TCP,
+            tcp=at if protocol == _TCP else 0,
             least=place + 2,
             longest=state.longest + VXLAN.front,
             fields=struct.Struct(f">{length}xH{place - length - 2}xH").unpack_from,

@@ -38,8 +38,7 @@ class Ingress:
         self._buffer, self._room = whole[LEAD:], whole[LEAD : LEAD + ROOM]
         self._octets = np.frombuffer(self._buffer, np.uint8)
         self._frame = memoryview(bytearray(_FRAME))
-        self._streams = Streams(whole)
-        self._flows = FlowCache(world, self.tally, self._buffer, self._streams)
+        self._flows = FlowCache(world, self.tally, self._buffer, Streams(whole))
 
     def drain(self, underlay: Underlay, receiver: socket.socket, now: float) -> None:
         """Forwards what waits at a socket."""
@@ -57,15 +56,11 @@ class Ingress:
             self.tally.drops["our own"] += -(-octets // max(1, size)) or 1
         elif octets <= size:
             self._single(underlay, arrival, 0, octets, now)
-        elif (pieces := self._streams.stream(octets, size)) is not None:
-            state = self._segment(underlay, vtep, 0, size, pieces.datagrams)
-            if state is not None:
-                self._deliver(state, arrival, pieces, now)
         elif not self._uncut(underlay, arrival, now):
             self._each(underlay, arrival, now)
 
     def _each(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
-        """A train that is not one stream."""
+        """A train, whatever it is of."""
         marked = arrival.tos & ODD_MARK
         for at, size, train, run in incoming(self._octets, arrival.octets, arrival.size):
             if train is None or run is None:

@@ -15,6 +15,7 @@ import struct
 import sys
 
 import numpy as np
+import numpy.typing as npt
 
 from weft.l2.user import vnet
 from weft.l2.user.checksums import MODULUS, total
@@ -32,6 +33,10 @@ _LONGEST = 65535  # octets of an IP packet
 _MOST = 128  # datagrams that come at once (UDP_MAX_SEGMENTS)
 _GRIDS = 64
 _WORD = 0xFFFFFFFFFFFFFFFF
+_Numbers = npt.NDArray[np.uint64]
+# Of so many datagrams: words, steps, masks, checksums.
+_Cut = tuple[_Numbers, _Numbers, _Numbers, npt.NDArray[np.uint16]]
+_put = struct.Struct(">H").pack_into
 
 
 class Streams:
@@ -39,18 +44,25 @@ class Streams:
 
     def __init__(self, buffer: memoryview, framing: Framing = VXLAN) -> None:
         self._buffer, self._framing = buffer, framing
-        self._grids: dict[tuple[Layout, int], Grid] = {}
+        self._grids: dict[tuple[int, int, int], Grid] = {}
 
     def stream(self, octets: int, size: int) -> Pieces | None:
         """The frame that a train of `octets` in datagrams of `size` becomes; None: not one stretch, or not surely."""
         shape = layout(self._buffer[LEAD : LEAD + size], self._framing)
-        if shape is None or shape.payload >= size or (size - shape.payload) & 1:
-            return None
-        grid = self._grids.get((shape, size))
+        return None if shape is None else self.behind(shape.tcp, octets, size, shape)
+
+    def behind(self, tcp: int, octets: int, size: int, shape: Layout | None = None) -> Pieces | None:
+        """The same, where the first datagram is known to have a TCP header there, or to be of a shape."""
+        place = tcp, self._buffer[LEAD + tcp + 12] >> 4, size
+        grid = self._grids.get(place)
         if grid is None:
+            if shape is None:
+                return self.stream(octets, size)
+            if shape.payload >= size or (size - shape.payload) & 1:
+                return None
             if len(self._grids) >= _GRIDS:
                 self._grids.clear()
-            grid = self._grids[shape, size] = Grid(self._buffer, size, shape)
+            grid = self._grids[place] = Grid(self._buffer, size, shape)
         return grid.stream(octets)
 
 
@@ -72,7 +84,7 @@ class Grid:
         compared = np.zeros(8 * width, np.uint8)
         compared[before : before + shape.payload] = 0xFF
         compared[before + tcp + 16 : before + tcp + 18] = 0
-        self._compared = compared.view(">u8").astype(np.uint64)
+        self._masks = np.tile(compared.view(">u8").astype(np.uint64), (most, 1))  # broadcasting costs more than memory
 
         def bit(at: int, octets: int) -> int:
             """The lowest bit of a field, in a row as one number whose first eight octets count least."""
@@ -89,6 +101,11 @@ class Grid:
             self._fields = struct.Struct(f">{ip + 4}xH{tcp - ip - 2}xI5xB")
         step = [sum(value << at - 64 * i for at, value in counting.items() if at // 64 == i) for i in range(width)]
         self._steps = np.outer(np.arange(most, dtype=np.uint64), np.array([each & _WORD for each in step], np.uint64))
+        self._cuts: dict[int, _Cut] = {}
+
+    def _cut(self, count: int) -> _Cut:
+        made = self._words[:count], self._steps[:count], self._masks[:count], self._checksums[:count]
+        return self._cuts.setdefault(count, made)
 
     def stream(self, octets: int) -> Pieces | None:
         """The frame that a train of so many octets becomes; None: not one stretch, or not surely."""
@@ -96,14 +113,14 @@ class Grid:
         shorter = count * self._size - octets
         if not 2 <= count <= len(self._payloads) or shorter >= mss:
             return None
-        words = self._words[:count] - self._steps[:count]
-        words &= self._compared
-        rows = words.tobytes()
+        words, steps, masks, checksums = self._cuts.get(count) or self._cut(count)
+        counted = words - steps
+        rows = np.bitwise_and(counted, masks, counted).tobytes()
         width = len(rows) // count
         first, last = rows[:width], rows[-width:]
         if not rows.startswith(first * (count - 1)) or (first != last and not self._ends(first, last, shorter)):
             return None
-        header = self._header(count, shorter)
+        header = self._header(count, shorter, checksums.tolist())
         if header is None:
             return None
         header[shape.tcp - shape.frame + 13] |= self._data[(count - 1) * self._size + shape.tcp + 13] & _PSH
@@ -117,7 +134,7 @@ class Grid:
         wanted = int.from_bytes(first, sys.byteorder) + shorter * self._shorter
         return int.from_bytes(last, sys.byteorder) in (wanted, wanted | self._psh)
 
-    def _header(self, count: int, shorter: int) -> bytearray | None:
+    def _header(self, count: int, shorter: int, checksums: list[int]) -> bytearray | None:
         """The big frame's, without PSH; None where the first datagram's is not right, a checksum is unfinished or a
         field would carry into the next."""
         shape, mss = self._shape, self._mss
@@ -133,16 +150,15 @@ class Grid:
             at, beside, addresses, check = ip + 4, tcp, header[ip + 8 : tcp], 0
         if flags != _ACK or stated + beside != self._size - shape.frame or sequence + count * mss > 1 << 32:
             return None
-        checksums = self._checksums[:count].tolist()
         pseudo = total(addresses) + _TCP + self._size - shape.tcp
         if (pseudo % MODULUS or MODULUS) in checksums or (checksums[-1] - pseudo + shorter) % MODULUS == 0:
             return None
         length = stated + (count - 1) * mss - shorter
-        header[at : at + 2] = length.to_bytes(2, "big")
+        _put(header, at, length)
         if shape.version == 4:
-            header[ip + 10 : ip + 12] = ((check + stated - length) % MODULUS).to_bytes(2, "big")
+            _put(header, ip + 10, (check + stated - length) % MODULUS)
         # A checksum is the sum of payload and headers, negative: all of them have the headers of all but one too many.
         once = pseudo + total(header[tcp:]) - checksums[0]
         value = sum(checksums) + (count - 1) * once + mss * ((count - 1) * (count - 2) // 2)
-        header[tcp + 16 : tcp + 18] = (value % MODULUS).to_bytes(2, "big")
+        _put(header, tcp + 16, value % MODULUS)
         return header
