@@ -50,7 +50,7 @@ bench: setup  ## figures for docs/benchmarks.md: ratios against a peer in the sa
 	@$(BIN)/python -m bench
 
 docs: setup  ## check that the docs tell the truth: every command shown is run
-	@$(BIN)/python -m pytest tests/cli/test_docs.py tests/model/test_file_docs.py tests/test_operate.py
+	@$(BIN)/python -m pytest tests/cli/test_docs.py tests/model/test_file_docs.py tests/test_operate.py tests/test_tree.py
 
 deb: setup  ## a wheel and a Debian package that bundles its environment, in dist/
 	@packaging/build-deb $(BIN)/python dist
