@@ -24,7 +24,7 @@ from weft.l2.user.underlay import Arrival, Underlay
 from weft.l2.user.world import SegmentState, Tally, World
 from weft.model.network import SegmentKey
 
-BUDGET = 16  # looks at one socket before others have their turn
+BUDGET = 64  # datagrams or trains of one socket before others have their turn
 _FRAME = vnet.SIZE + 66000
 _VALID_VNI = 0x08
 
