@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from weft.l2.user import ecn
+from weft.l2.user.entropy import flow_hash
+from weft.l2.user.underlay import SOURCE_PORTS
 from weft.l2.user.world import SegmentState
 
 
@@ -21,6 +24,12 @@ class Place(NamedTuple):
     bucket: int
     vtep: str
     tos: int
+
+
+def places(state: SegmentState, frame: memoryview, vteps: tuple[str, ...]) -> tuple[Place, ...]:
+    """Where a frame goes that some VTEPs are to have."""
+    bucket, tos = flow_hash(frame) % SOURCE_PORTS, ecn.mark(frame)
+    return tuple(Place(state, bucket, vtep, tos) for vtep in vteps)
 
 
 @dataclass(slots=True)
