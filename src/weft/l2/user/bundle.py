@@ -14,9 +14,8 @@ import numpy as np
 
 from weft.l2.user import vnet
 from weft.l2.user.split import FRAME_MAX, Shape, Sums
-from weft.l2.user.table import Table
+from weft.l2.user.table import MOST, Table
 
-MOST = 4  # frames: their trains fill a quarter of a core's cache
 _STORE = 1 << 19  # octets for trains
 _TABLES = 64  # that are remembered
 
@@ -49,7 +48,7 @@ class Bundle(Generic[Tag]):
             self._table, self._shape = self._open(shape), shape
         at = vnet.SIZE - len(front)
         self.buffer[at : vnet.SIZE] = front
-        self._table.put(self._octets[at:], shape, known)
+        self._table.put(self._octets[at:], self.buffer[at:], shape, known)
         self.tags.append(tag)
 
     def _open(self, shape: Shape) -> Table:

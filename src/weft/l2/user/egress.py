@@ -59,7 +59,7 @@ class Egress:
                     return
                 flow = known.find(buffer, size, now)
                 if flow is None:
-                    self._flows.remember(known, buffer[vnet.SIZE : size], self.forward(state, port, size, now), now)
+                    known.remember(buffer[vnet.SIZE : size], self.forward(state, port, size, now), now)
                 else:
                     frames += 1
                     octets += size - vnet.SIZE
@@ -173,7 +173,8 @@ class Egress:
 
     def _pass(self, to: tuple[Place, ...]) -> None:
         """Something is sent that may be of a flow whose big frames wait, and keeps its order."""
-        if any(waits[0].bucket == to[0].bucket for waits, _ in self._bundle.tags):
+        tags = self._bundle.tags
+        if tags and any(waits[0].bucket == to[0].bucket for waits, _ in tags):
             self._settle()
 
     def _settle(self) -> None:

@@ -27,7 +27,7 @@ from weft.l2.user.split import Cut
 from weft.l2.user.switch import Entry, Way
 from weft.l2.user.world import PortState, SegmentState, World
 
-MOST = 8192  # flows of all ports
+MOST = 2048  # flows of a port
 _V4 = Struct("26s4x4s2x8s4s")  # up to TOS; fragment, TTL, protocol; addresses; ports
 _V6 = Struct("28s2x38s")  # up to the flow label; next header, hop limit, addresses, ports
 _BIG = 1 << 17
@@ -91,12 +91,17 @@ class Known:
             flow.source.seen = flow.looked = now
         return flow
 
-    def remember(self, frame: memoryview, way: Way, now: float) -> int:
-        """The way of the frame that was not found; how many more flows there are."""
-        key, before = self._key, len(self.flows)
-        if key is not None:
-            self.flows[key] = _flow(key, frame, self, way, self._epoch, now) if key in self.flows else None
-        return len(self.flows) - before
+    def remember(self, frame: memoryview, way: Way, now: float) -> None:
+        """The way of the frame that was not found, from its flow's second one on."""
+        key, flows = self._key, self.flows
+        if key is None:
+            return
+        if key in flows:
+            flows[key] = _flow(key, frame, self, way, self._epoch, now)
+            return
+        if len(flows) >= MOST:
+            flows.clear()
+        flows[key] = None
 
 
 class Flows:
@@ -105,7 +110,6 @@ class Flows:
     def __init__(self, world: World) -> None:
         self._world = world
         self._ports: dict[str, Known] = {}
-        self._count = 0
 
     def of(self, port: PortState, state: SegmentState) -> Known:
         """What is known of a port, which is nothing where it or its segment has been replaced."""
@@ -113,16 +117,7 @@ class Flows:
         if known is None or known.port is not port or known.state is not state or known.switch is not state.switch:
             self._ports = {n: k for n, k in self._ports.items() if self._world.ports.get(n) is k.port}
             known = self._ports[port.port.name] = Known(port, state)
-            self._count = sum(len(each.flows) for each in self._ports.values())
         return known
-
-    def remember(self, known: Known, frame: memoryview, way: Way, now: float) -> None:
-        """The way of the frame that `known` did not find."""
-        self._count += known.remember(frame, way, now)
-        if self._count > MOST:
-            for each in self._ports.values():
-                each.flows.clear()
-            self._count = 0
 
 
 def _key(buffer: memoryview, key: Key) -> Key | None:
