@@ -135,7 +135,7 @@ def _flow(key: Key, frame: memoryview, of: Known, way: Way, epoch: int, now: flo
     offload, ipv6 = vnet.decode(key[0]), len(key) == 2
     least = _V6.size if ipv6 else _V4.size
     big = trains.big(offload)
-    if way.drop or way.reply or way.punt or may_be(frame) or vnet.SIZE + len(frame) < least:
+    if way.drop or may_be(frame) or vnet.SIZE + len(frame) < least:
         return None
     dst, source = bytes(frame[0:6]), switch.learned.get(bytes(frame[6:12]))
     target = None if dst[0] & 1 or dst in switch.static else switch.learned.get(dst)
