@@ -293,6 +293,30 @@ def found(node: Node, frame: bytes, now: float) -> Flow | None:
     return node.egress._flows.of(node.world.ports["a"], node.state).find(buffer, len(frame), now)
 
 
+def test_a_flood_is_not_remembered_of_a_mac_that_was_silent_and_may_speak_again() -> None:
+    node, frame = Node(), PLAIN + udp(b"hello")
+    node.state.put(Table.FLOOD, tables.flood(PEERS))
+    for now in (1.0, AGE + 2):
+        node.wire.sent.clear()
+        node.state.switch.from_tunnel(PEERS[0], between(udp(b""), B, A), 1.0)
+        node.send("a", [frame] * 3, now)
+    assert {vtep for _, vtep, *_ in node.wire.sent} == set(PEERS)
+    node.wire.sent.clear()
+    change(node, ("arrive", B, PEERS[0]), AGE + 2)
+    node.send("a", [frame], AGE + 2)
+    assert [vtep for _, vtep, *_ in node.wire.sent] == [PEERS[0]]
+
+
+def test_a_checksum_among_what_tells_the_flow_is_finished_first() -> None:
+    """Where an offload header lies so, the flow is another one with each payload, and so may be the source port."""
+    nodes = Node(), Node(forgetful=True)
+    lie = Offload(NEEDS_CSUM, start=14, offset=12)
+    for node in nodes:
+        node.state.put(Table.FLOOD, tables.flood(PEERS[:1]))
+        node.send("a", [small(udp(b"hello") + bytes((number, 7)), lie) for number in range(50)], 1.0)
+    assert nodes[0].wire.sent == nodes[1].wire.sent
+
+
 def test_frames_of_a_known_flow_refresh_its_source() -> None:
     node, frame = Node(), PLAIN + udp(b"hello")
     node.state.switch.from_tunnel(PEERS[0], between(udp(b""), B, A), 1.0)

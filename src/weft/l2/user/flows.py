@@ -1,4 +1,4 @@
-"""What became of a flow's frames so far, so that the next one takes the same way without asking anybody.
+"""The way out of a flow's frames so far, so that the next one takes it without asking anybody.
 
 The rules are the switch's and weft.l2.user.egress's; here is remembered what they said, as flow tables of switches and
 NICs do. A `Flow` is found by what those rules look at: the offload header and the fields of Ethernet, IP and TCP or UDP
@@ -11,7 +11,7 @@ that are the same in all packets of a flow. It holds as long as
 Where one of these fails, the frame goes the long way, which is remembered anew. What the long way has more to do with
 than to forward is never remembered: ARP and ND, drops, frames of MACs that the switch does not learn, VLAN tags, UDP
 trains. A flow is remembered from its second frame on: of strangers who send each frame from another address only
-the first keys are kept, and all of that is bounded.
+the first keys are kept, and all of that is bounded. (weft.l2.user.flowcache does the same for the way in.)
 """
 
 from __future__ import annotations
