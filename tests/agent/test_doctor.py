@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from weft.agent import doctor, path_mtu
 from weft.agent.doctor import Check, State
 from weft.compile.world import World
-from weft.l2.user import underlay
+from weft.l2.user import receiver
 from weft.l2.user.datapath import UserDatapath
 from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
@@ -137,13 +137,13 @@ def test_a_source_that_is_not_here_is_said() -> None:
 def test_what_makes_the_user_datapath_slower_is_told_with_its_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     path = UserDatapath("doctor-test")
     try:
-        monkeypatch.setattr(underlay, "offers", lambda: {"UDP_SEGMENT": False, "UDP_GRO": True, "room": True})
+        monkeypatch.setattr(receiver, "offers", lambda: {"UDP_SEGMENT": False, "UDP_GRO": True, "room": True})
         monkeypatch.setattr("weft.l2.user.facts.missing", dict)
         forwarder, speed = doctor.check_user(path)
         assert (forwarder.state, speed.state) == (State.WARN, State.WARN)
         assert "every datagram that is sent costs a system call" in speed.what
         assert "4.18" in speed.remedy
-        monkeypatch.setattr(underlay, "offers", lambda: {"UDP_SEGMENT": True})
+        monkeypatch.setattr(receiver, "offers", lambda: {"UDP_SEGMENT": True})
         assert [check.state for check in doctor.check_user(path)] == [State.WARN, State.OK]
     finally:
         path.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -12,7 +13,7 @@ Tell = Callable[[control.Alert], None]
 
 
 class Forwarding(Protocol):
-    """Used by one thread at a time, but for `take` and `leave`."""
+    """Used by one thread at a time, but for `tell`."""
 
     @property
     def busy(self) -> bool:
@@ -42,8 +43,5 @@ class Forwarding(Protocol):
     def watch(self, segments: frozenset[SegmentKey]) -> int:
         """From now on these are heard, for the caller, whose turn is returned; whoever watched before is dismissed."""
 
-    def take(self, turn: int, patience: float) -> control.Overheard | None:
-        """What was heard, within so many seconds, maybe nothing; None: another one's turn has come."""
-
-    def leave(self, turn: int) -> None:
-        """Nobody watches any more, unless another one's turn has come."""
+    def tell(self, client: socket.socket, turn: int) -> None:
+        """Hands over what is heard, until the client is gone or another one watches. Raises OSError."""

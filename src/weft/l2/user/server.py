@@ -22,7 +22,6 @@ from weft.model.errors import Kind, WeftError
 
 IDLE = 5.0  # seconds without segments, ports and connections
 _TICK = 0.5
-_LOOK = 1.0  # seconds between two looks whether one who watches in vain is still there
 
 log = structlog.get_logger("weft.user")
 
@@ -88,7 +87,7 @@ class Server:
                 if self._stopping:
                     return
                 if (turn := self._turns.pop(client, None)) is not None:
-                    self._tell(client, turn)
+                    self._forwarding.tell(client, turn)
                     return
         except (OSError, ValueError) as error:
             log.info("connection", error=str(error))
@@ -121,17 +120,6 @@ class Server:
         except WeftError as error:
             return control.Failure.of(error)
         return control.Done()
-
-    def _tell(self, client: socket.socket, turn: int) -> None:
-        """Hands over what is heard, until the client is gone or another one watches. Raises OSError."""
-        try:
-            while (said := self._forwarding.take(turn, _LOOK)) is not None:
-                if said.frames or said.notes:
-                    client.sendall(control.pack(said))
-                elif control.ended(client):
-                    return
-        finally:
-            self._forwarding.leave(turn)
 
     def _tell_all(self, alert: control.Alert) -> None:
         """Tells whoever listens."""

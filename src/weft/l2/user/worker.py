@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -21,6 +23,9 @@ from weft.l2.user.world import PortState
 from weft.model.errors import WeftError
 from weft.model.network import SegmentKey
 from weft.plan.tables import Table
+
+_LOOK = 1.0  # seconds between two looks whether one who watches in vain is still there
+_TOGETHER = 32  # frames, and notes, of one message
 
 log = structlog.get_logger("weft.user")
 
@@ -107,11 +112,16 @@ class Worker:
         self._remembered()
         return turn
 
-    def take(self, turn: int, patience: float) -> control.Overheard | None:
-        return self._world.ears.take(turn, patience)
-
-    def leave(self, turn: int) -> None:
-        self._world.ears.leave(turn)
+    def tell(self, client: socket.socket, turn: int) -> None:
+        ears = self._world.ears
+        try:
+            while (said := ears.take(turn, _LOOK)) is not None:
+                for part in _parts(said):
+                    client.sendall(control.pack(part))
+                if not said.frames and not said.notes and control.ended(client):
+                    return
+        finally:
+            ears.leave(turn)
 
     def _remembered(self) -> None:
         """Tells the one who watches which local MACs are there already."""
@@ -127,6 +137,12 @@ class Worker:
             self._tell(control.Alert(f"port {state.port.name}: {state.gone}", state.port.segment))
         else:
             self._tell(control.Alert(f"ip tunnel {state.tunnel.device}: {state.gone}", None))
+
+
+def _parts(said: control.Overheard) -> Iterator[control.Overheard]:
+    """Messages of 16 KiB at most (weft.l2.user.front.hearing)."""
+    for at in range(0, max(len(said.frames), len(said.notes)), _TOGETHER):
+        yield control.Overheard(said.frames[at : at + _TOGETHER], said.notes[at : at + _TOGETHER])
 
 
 def _tunnel(state: TunnelState) -> control.HeldTunnel:

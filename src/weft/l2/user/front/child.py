@@ -16,6 +16,7 @@ from weft.l2.user.front.feed import Feed
 from weft.l2.user.front.sockets import Name
 from weft.l2.user.front.strays import LONGEST
 from weft.model.errors import Kind, WeftError
+from weft.model.network import SegmentKey
 
 _PATIENCE = 10.0  # seconds for a worker to end
 
@@ -78,14 +79,18 @@ class Child:
         self.send(request)
         return self.answer()
 
-    def connect(self) -> socket.socket:
-        """Another connection. Raises OSError."""
-        return self._feed.connect()
-
     def lend(self, name: Name, receiver: socket.socket) -> None:
         """Raises OSError."""
         self._feed.lend(name, receiver)
         self.lent.add(name)
+
+    def watch(self, segments: frozenset[SegmentKey]) -> None:
+        """Raises OSError."""
+        self._feed.watch(segments)
+
+    def tell(self, client: socket.socket) -> None:
+        """Raises OSError."""
+        self._feed.tell(client)
 
     def keep(self, needed: set[Name]) -> None:
         """Takes back what is not needed."""

@@ -6,15 +6,18 @@ the end of this connection, and of the worker.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
 import msgspec
 
+from weft.l2.user.forwarding import Forwarding
 from weft.l2.user.front.sockets import Name
 from weft.l2.user.front.strays import Strays
 from weft.l2.user.underlay import Arrival
 from weft.model.errors import Kind, WeftError
+from weft.model.network import SegmentKey
 
 _PATIENCE = 20.0  # seconds for a worker to start, or to take what it is handed
 _LONGEST = 1 << 16
@@ -34,8 +37,19 @@ class Withdraw(msgspec.Struct, frozen=True, tag=True):
     name: Name
 
 
+class Watch(msgspec.Struct, frozen=True, tag=True):
+    """Hear what is said in these; whom to tell comes with the next message."""
+
+    segments: tuple[SegmentKey, ...]
+
+
+class Tell(msgspec.Struct, frozen=True, tag=True):
+    """With the connection of the one who watches."""
+
+
+Message = Connect | Lend | Withdraw | Watch | Tell
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Connect | Lend | Withdraw)
+_decoder = msgspec.msgpack.Decoder(Message)
 
 
 class Feed:
@@ -58,10 +72,16 @@ class Feed:
     def withdraw(self, name: Name) -> None:
         self._put(Withdraw(name))
 
+    def watch(self, segments: frozenset[SegmentKey]) -> None:
+        self._put(Watch(tuple(sorted(segments))))
+
+    def tell(self, client: socket.socket) -> None:
+        self._put(Tell(), client)
+
     def close(self) -> None:
         self._connection.close()
 
-    def _put(self, message: Connect | Lend | Withdraw, *sockets: socket.socket) -> None:
+    def _put(self, message: Message, *sockets: socket.socket) -> None:
         with self._lock:
             socket.send_fds(self._connection, [_encoder.encode(message)], [each.fileno() for each in sockets])
             if not self._connection.recv(1):
@@ -74,6 +94,8 @@ class Fed:
     def __init__(self, connection: socket.socket, strays: Strays) -> None:
         self._connection, self._strays = connection, strays
         self._lent: dict[Name, socket.socket] = {}
+        self.forwarding: Forwarding | None = None  # that watches
+        self._turn = 0
 
     def settimeout(self, value: float) -> None:
         self._connection.settimeout(value)
@@ -85,14 +107,24 @@ class Fed:
             if not data:
                 raise EOFError("the front is gone")
             handed = [socket.socket(fileno=fd) for fd in descriptors]
-            match _decoder.decode(data):
+            message = _decoder.decode(data)
+            match message:
                 case Lend(name):
                     self._take(name, handed[0])
                 case Withdraw(name):
                     self._take(name, None)
+                case Watch(segments) if self.forwarding:
+                    self._turn = self.forwarding.watch(frozenset(segments))
+                case Tell():
+                    threading.Thread(target=self._tell, args=(handed[0], self._turn), daemon=True).start()
             self._connection.send(b"\1")
-            if isinstance(_decoder.decode(data), Connect):
+            if isinstance(message, Connect):
                 return handed[0], None
+
+    def _tell(self, client: socket.socket, turn: int) -> None:
+        with client, contextlib.suppress(OSError):
+            if self.forwarding:
+                self.forwarding.tell(client, turn)
 
     def _take(self, name: Name, lent: socket.socket | None) -> None:
         if before := self._lent.pop(name, None):

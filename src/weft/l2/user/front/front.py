@@ -215,11 +215,11 @@ class Front:
         with self._lock:
             return self._hearing.watch(segments, self._children.values())
 
-    def take(self, turn: int, patience: float) -> control.Overheard | None:
-        return self._hearing.take(turn, patience)
-
-    def leave(self, turn: int) -> None:
-        self._hearing.leave(turn)
+    def tell(self, client: socket.socket, turn: int) -> None:
+        with self._lock:
+            self._hearing.tell(client, turn, self._children.values())
+        if self._hearing.wait(client, turn):
+            self.watch(frozenset())
 
     def _every(self, request: control.Request, kind: type[A]) -> list[A]:
         """The answers of all workers; of one that ends meanwhile there is none."""

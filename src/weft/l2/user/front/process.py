@@ -30,6 +30,7 @@ def main() -> int:
     strays = Strays(socket.socket(fileno=options.strays))
     fed = Fed(socket.socket(fileno=options.feed), strays)
     worker = Worker(options.cluster, fed)
+    fed.forwarding = worker
     world, engine = worker.engine.world, worker.engine
     strays.held, strays.drops = world.segments, engine.ingress.tally.drops
 
