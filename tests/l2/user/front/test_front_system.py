@@ -23,6 +23,7 @@ from weft.model.network import Arp, SegmentKey
 from weft.netlink.namespace import socket_in
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
+from weft.plan.operations import PutPort
 from weft.wire.address import BROADCAST
 from weft.wire.arp import request
 from weft.wire.ethernet import ARP, Ethernet
@@ -40,7 +41,7 @@ def pids(path: UserDatapath) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize(
-    "overlay", [Overlay(), OPEN, GROUP, Overlay(six=True)], ids=["suppress", "open", "group", "v6"]
+    "overlay", [Overlay(), OPEN, GROUP, Overlay(six=True)], ids=["suppress", "learning", "group", "v6"]
 )
 def test_each_worker_carries_its_own_network(underlay: Underlay, overlay: Overlay) -> None:
     with networks(underlay, overlay) as (mine, _):
@@ -63,7 +64,7 @@ def test_each_worker_carries_its_own_network(underlay: Underlay, overlay: Overla
         assert counters.ports.keys() == {"a", "c"}
         assert counters.segments.keys() == {BLUE, RED}
         assert all(each > 1 << 20 for counts in counters.segments.values() for each in counts[1::2])  # octets
-        assert counters.drops.get("unknown VNI", 0) == counters.drops.get("not VXLAN", 0) == 0
+        assert counters.drops.get("not VXLAN", 0) == 0
 
 
 class Numbered:
@@ -217,17 +218,17 @@ def test_a_train_of_two_networks_reaches_both(underlay: Underlay) -> None:
         target, train, each = (underlay.vteps[0], 4789), 40, 100
         frame = Ethernet(BROADCAST, "02:00:00:00:00:99", 0x88B5).encode(bytes(each))
         data = b"".join(Vxlan((BLUE, RED)[number % 2].vni).encode() + frame for number in range(train))
-        before = mine.counters().segments
+        before = mine.counters()
         with socket_in(underlay.hosts[1], socket.AF_INET, socket.SOCK_DGRAM) as out:
             out.bind((underlay.vteps[1], 0))
             out.setsockopt(17, 103, len(data) // train)  # UDP_SEGMENT: nobody cuts it before the VTEP's socket
             out.sendto(data, target)
 
         def came(key: SegmentKey) -> int:
-            return mine.counters().segments.get(key, (0,))[0] - before.get(key, (0,))[0]
+            return mine.counters().segments.get(key, (0,))[0] - before.segments.get(key, (0,))[0]
 
         assert eventually(lambda: (came(BLUE), came(RED)) == (train // 2, train // 2)), (came(BLUE), came(RED))
-        assert mine.counters().drops.get("unknown VNI", 0) == 0
+        assert mine.counters().drops == before.drops
 
 
 def test_both_networks_are_heard_and_spoken_to(underlay: Underlay) -> None:
@@ -273,8 +274,8 @@ def test_a_port_goes_to_another_network_and_failures_name_their_step(underlay: U
         ip(f"{underlay.prefix}c", "ip", "link", "add", "eth0", "type", "bridge")
         operations = diff(wanted, mine.observe())
         applied = mine.apply(operations)
-        assert [str(operation) for operation, _ in applied.failed] == [
-            str(each) for each in operations if "c" in str(each)
+        assert [operation for operation, _ in applied.failed] == [
+            each for each in operations if isinstance(each, PutPort)
         ]
         assert "has a device eth0 already" in str(applied.failed[0][1])
         ip(f"{underlay.prefix}c", "ip", "link", "delete", "eth0")

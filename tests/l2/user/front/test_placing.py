@@ -14,9 +14,7 @@ KEYS = st.builds(SegmentKey, st.sampled_from([4789, 8472]), st.integers(1, (1 <<
 
 
 @given(st.lists(st.tuples(st.booleans(), KEYS), max_size=60), st.integers(1, 8))
-def test_what_is_placed_stays_and_one_bucket_has_one_worker(
-    changes: list[tuple[bool, SegmentKey]], workers: int
-) -> None:
+def test_what_is_placed_stays_by_its_bucket(changes: list[tuple[bool, SegmentKey]], workers: int) -> None:
     placing, known = Placing(workers), dict[SegmentKey, int]()
     for placed, key in changes:
         if placed:
