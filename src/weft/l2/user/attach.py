@@ -128,9 +128,7 @@ def _host(cluster: str, port: LocalPort, target: str) -> PortState:
 
 
 def _namespace(cluster: str, port: LocalPort, target: str) -> PortState:
-    if not namespace.exists(target):
-        what = f"namespace '{target}' does not exist"
-        raise WeftError(Kind.FAILED, what, where=f"port {port.name}", remedy=f"ip netns add {target}")
+    namespace.required(target, by=f"port {port.name}")
     return _end_point(cluster, port, target, target)
 
 
