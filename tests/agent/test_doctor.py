@@ -149,3 +149,26 @@ def test_what_makes_the_user_datapath_slower_is_told_with_its_cost(monkeypatch: 
         assert [check.state for check in doctor.check_user(path)] == [State.WARN, State.OK]
     finally:
         path.close()
+
+
+@pytest.mark.parametrize(
+    ("pids", "wished", "told"),
+    [
+        ((7,), 0, []),
+        ((7,), 1, []),
+        ((8, 0), 0, [(State.OK, "1 of 2 processes have networks to forward")]),
+        ((8, 9), 2, [(State.OK, "2 of 2 processes have networks to forward")]),
+        ((7,), 2, [(State.WARN, "the agent wishes 2 forwarding processes, the forwarder was started with 1")]),
+        ((), 2, []),
+    ],
+)
+def test_the_forwarder_s_processes_are_told_and_that_there_should_be_others(
+    monkeypatch: pytest.MonkeyPatch, pids: tuple[int, ...], wished: int, told: list[tuple[State, str]]
+) -> None:
+    path = UserDatapath("doctor-test")
+    try:
+        monkeypatch.setattr(UserDatapath, "workers", lambda _: (pids, wished))
+        found = [check for check in doctor.check_user(path) if check.name == "workers"]
+        assert [(check.state, check.what) for check in found] == told
+    finally:
+        path.close()
