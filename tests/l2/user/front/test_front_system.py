@@ -15,9 +15,14 @@ import pytest
 
 from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.front.front_stage import NAMES, RED, alive, networks, plan, several, taps
+from tests.l2.user.iptunnel import tunnel_stage
+from tests.l2.user.iptunnel.tunnel_stage import tunnels
 from tests.l2.user.stage import cast, datagram, eventually, heard, raw, sha256, stream
 from weft.l2.datapath import Event, Heard, Punted, ToPorts
+from weft.l2.user import control
+from weft.l2.user.client import Client
 from weft.l2.user.datapath import UserDatapath
+from weft.l2.user.iptunnel.tunnels import IpTunnels
 from weft.model.errors import WeftError
 from weft.model.network import Arp, SegmentKey
 from weft.netlink.namespace import socket_in
@@ -297,3 +302,25 @@ def test_a_udp_port_that_another_program_shares_is_refused(underlay: Underlay) -
     finally:
         mine.stop()
         mine.close()
+
+
+def test_an_ip_tunnel_is_one_worker_s(underlay: Underlay) -> None:
+    here = underlay.hosts[0]
+    with tunnels(underlay, 1):
+        mine = IpTunnels("flannel", here)
+        mine._client = Client("flannel", here, workers=2)
+        try:
+            wanted = tunnel_stage.plan(underlay, 0)
+            for _ in range(2):
+                tunnel_stage.bring(mine, wanted)
+                ip(here, "ping", "-c", "2", "-i", "0.05", "-W", "1", tunnel_stage.OWN[1])
+                state = mine._client.ask(control.Observe(), start=False)
+                assert isinstance(state, control.State)
+                worker, idle = state.workers
+                assert (taps(worker), idle) == ([tunnel_stage.DEVICE], 0)
+                assert mine.counters().ports[tunnel_stage.DEVICE][0] >= 2
+                os.kill(worker, signal.SIGKILL)
+                assert eventually(lambda: mine.observe() == {})
+        finally:
+            mine.stop()
+            mine.close()
