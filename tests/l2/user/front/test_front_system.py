@@ -299,6 +299,7 @@ def test_a_udp_port_that_another_program_shares_is_refused(underlay: Underlay) -
             assert "another program" in str(failed[0][1])
             assert mine.observe() == Observed()
         bring(mine, Overlay().plan(underlay, 0))  # type: ignore[arg-type]
+        assert len(pids(mine)) == 2
     finally:
         mine.stop()
         mine.close()

@@ -47,6 +47,7 @@ class Front:
         self._held: dict[SegmentKey, Segment] = {}
         self._coming: dict[SegmentKey, Segment] = {}  # while a worker is told
         self._ports: dict[str, LocalPort] = {}
+        self._tunnels: set[str] = set()
         self._sockets = Sockets(workers, outside.lender())
         self._children: dict[int, Child] = {}
         self._hearing = Hearing()
@@ -158,15 +159,22 @@ class Front:
                 self._ports[port.name] = port
             case control.UnsetPort(port) if done:
                 self._ports.pop(port.name, None)
+            case control.SetTunnel(tunnel):
+                if done:
+                    self._tunnels.add(tunnel.device)
+                elif tunnel.device not in self._tunnels:
+                    self._placing.forget(tunnel.device)
             case control.UnsetTunnel(name) if done:
-                self._placing.forget(name)
+                self._forget(name)
 
     def _forget(self, thing: Thing) -> None:
         self._placing.forget(thing)
-        if isinstance(thing, SegmentKey):
-            self._held.pop(thing, None)
-            for name in [name for name, port in self._ports.items() if port.segment == thing]:
-                del self._ports[name]
+        if isinstance(thing, str):
+            self._tunnels.discard(thing)
+            return
+        self._held.pop(thing, None)
+        for name in [name for name, port in self._ports.items() if port.segment == thing]:
+            del self._ports[name]
 
     def _needs(self) -> dict[int, set[Name]]:
         """The sockets that each worker receives by."""

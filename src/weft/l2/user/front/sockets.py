@@ -103,9 +103,6 @@ class Sockets:
         table = self._tables.get(Name(vtep, port))
         return table[bucket(vni)] if table else None
 
-    def close(self) -> None:
-        self.tidy({})
-
 
 def drain(left: socket.socket) -> None:
     """Throws away what waits at a socket that nothing is steered to."""
