@@ -50,6 +50,7 @@ def older(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]
         python.write_text(_FORWARDER)
         python.chmod(0o755)
         monkeypatch.setattr(process, "sys", SimpleNamespace(executable=str(python)))
+        monkeypatch.setenv("WEFT_WORKERS", "1")  # others would be started by Python itself
         monkeypatch.setattr(receiver, "UDP_SEGMENT", UNKNOWN)
         monkeypatch.setattr(receiver, "UDP_GRO", UNKNOWN)
 
