@@ -7,13 +7,12 @@ import contextlib
 from weft.l2.user import attach, control
 from weft.l2.user.engine import Engine
 from weft.l2.user.iptunnel.changes import TunnelChanges
+from weft.l2.user.receiver import Receivers, interface
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import PortState, SegmentState
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.netlink import outside
-from weft.netlink.addresses import Addresses
-from weft.netlink.channel import Channel
 from weft.plan.port import LocalPort
 from weft.plan.segment import Segment
 
@@ -21,8 +20,9 @@ from weft.plan.segment import Segment
 class Changes:
     """Used by one thread, which lives in the host's namespace."""
 
-    def __init__(self, cluster: str, engine: Engine) -> None:
+    def __init__(self, cluster: str, engine: Engine, receivers: Receivers) -> None:
         self._cluster, self._engine, self._world = cluster, engine, engine.world
+        self._receivers = receivers
         self._tunnels = TunnelChanges(cluster, engine)
 
     def make(self, step: control.Step) -> None:
@@ -73,7 +73,7 @@ class Changes:
     def _underlay(self, segment: Segment) -> Underlay:
         place = (segment.vtep, segment.key.udp_port)
         if place not in self._world.underlays:
-            underlay = Underlay(*place, lender=outside.lender())
+            underlay = Underlay(*place, lender=outside.lender(), receivers=self._receivers)
             self._world.underlays[place] = underlay
             self._engine.watch_receiver(underlay, underlay.unicast)
         return self._world.underlays[place]
@@ -81,15 +81,7 @@ class Changes:
     def _join(self, underlay: Underlay, segment: Segment) -> None:
         if segment.group is None or segment.group in underlay.groups:
             return
-        channel = Channel(lender=outside.lender())
-        try:
-            addresses = Addresses(channel).dump()
-        finally:
-            channel.close()
-        index = next((i for i, texts in addresses.items() if segment.vtep in [t.split("/")[0] for t in texts]), None)
-        if index is None:
-            what = f"no device of this host holds the VTEP address {segment.vtep}"
-            raise WeftError(Kind.FAILED, what, where=f"segment {segment.key}", remedy="add the address to a device")
+        index = interface(segment.vtep, f"segment {segment.key}", outside.lender())
         receiver = underlay.join(segment.group, index)
         self._engine.watch_receiver(underlay, receiver)
 
