@@ -9,7 +9,6 @@ alone. At most one router is there.
 
 from __future__ import annotations
 
-import os
 import socket
 from functools import cached_property
 
@@ -34,7 +33,7 @@ class Inside:
 
     def __init__(self, name: str, host: bool = False) -> None:
         self.name, self.host = name, host
-        self.identity = identity(name)
+        self.identity = namespace.identity(name)
 
     @cached_property
     def channel(self) -> Channel:
@@ -88,15 +87,6 @@ class Inside:
         return [name for name, value in found.items() if value is not None and value != str(wanted[name])]
 
 
-def identity(name: str) -> tuple[int, int] | None:
-    """What tells one namespace from another of the same name; None where there is none."""
-    try:
-        found = os.stat(namespace.path(name))
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 class RouterHost:
     """The node: its cluster, its own namespace, and the routers' namespaces, opened when first asked for.
 
@@ -138,7 +128,7 @@ class RouterHost:
         if router == self._here:
             return self._host()
         name = self.names(namespace_of(router))
-        there = identity(name)
+        there = namespace.identity(name)
         known = self._open.get(name)
         if known and known.identity != there:  # it was deleted, and perhaps made again
             known.close()
