@@ -54,22 +54,20 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
 
 
 def test_an_undeclared_node_is_one_failure() -> None:
-    (found,) = doctor.check_node(world({"h1": "127.0.0.1"}), "h9", facts("h9"), frozenset())
+    (found,) = doctor.check_node(world({"h1": "127.0.0.1"}), "h9", facts("h9"), {})
     assert (found.state, found.what) == (State.FAIL, "h9 is not declared")
     assert "h1" in found.remedy
 
 
 def test_a_vtep_that_is_not_here_is_told_once() -> None:
     told = facts("h1", None, None, addresses=("192.0.2.1",))
-    found = list(doctor.check_node(world({"h1": "127.0.0.1"}, udp_port=free_port()), "h1", told, frozenset()))
+    found = list(doctor.check_node(world({"h1": "127.0.0.1"}, udp_port=free_port()), "h1", told, {}))
     assert [check.name for check in found if check.state is State.FAIL] == ["vtep"]
     assert "192.0.2.1" in by_name(found)["vtep"].remedy
 
 
 def test_an_mtu_above_the_underlay_fails_as_apply_refuses_it() -> None:
-    found = list(
-        doctor.check_node(world({"h1": "127.0.0.1"}, mtu=1451, udp_port=free_port()), "h1", facts("h1"), frozenset())
-    )
+    found = list(doctor.check_node(world({"h1": "127.0.0.1"}, mtu=1451, udp_port=free_port()), "h1", facts("h1"), {}))
     assert by_name(found)["intent"].state is State.FAIL
     assert "1450" in by_name(found)["intent"].remedy + by_name(found)["intent"].what
 
@@ -78,15 +76,19 @@ def test_a_udp_port_is_free_ours_or_somebody_elses() -> None:
     port = free_port()
     here = world({"h1": "127.0.0.1"}, udp_port=port)
 
-    def state(ours: frozenset[int]) -> tuple[State, str]:
+    def state(ours: dict[int, DatapathKind]) -> tuple[State, str]:
         check = by_name(list(doctor.check_node(here, "h1", facts("h1"), ours)))["udp port"]
         return check.state, check.what
 
-    assert state(frozenset()) == (State.OK, f"{port} is free")
+    assert state({}) == (State.OK, f"{port} is free")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("", port))
-        assert state(frozenset()) == (State.FAIL, f"{port} is taken by somebody else")
-        assert state(frozenset({port}))[0] is State.OK
+        assert state({}) == (State.FAIL, f"{port} is taken by somebody else")
+        assert state({port: DatapathKind.KERNEL})[0] is State.OK
+        assert state({port: DatapathKind.USER}) == (
+            State.FAIL,
+            f"{port} is held by our own datapath user, not h1's kernel",
+        )
 
 
 @pytest.mark.parametrize(("value", "state"), [("0", State.WARN), ("1", State.OK)])
@@ -95,11 +97,11 @@ def test_a_host_that_does_not_forward_is_told_of_in_routed_networks(
 ) -> None:
     monkeypatch.setattr("weft.netlink.sysctl.read", lambda knob, namespace: value)
     here = world({"h1": "127.0.0.1"}, udp_port=free_port())
-    assert "forwarding" not in by_name(list(doctor.check_node(here, "h1", facts("h1"), frozenset())))
+    assert "forwarding" not in by_name(list(doctor.check_node(here, "h1", facts("h1"), {})))
     (name,) = here.networks
     routed = Routed(prefix_length=24, prefixes={"h1": "10.1.1.0/24"})
     here.networks[name] = replace(here.networks[name], routed=routed)
-    found = by_name(list(doctor.check_node(here, "h1", facts("h1"), frozenset())))["forwarding"]
+    found = by_name(list(doctor.check_node(here, "h1", facts("h1"), {})))["forwarding"]
     assert (found.state, "net.ipv4.ip_forward=1" in found.remedy) == (state, state is State.WARN)
 
 

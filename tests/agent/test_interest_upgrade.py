@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.test_interest import Followed
+from tests.agent.waiting import eventually
 from tests.fleet import intent, network, port
 from weft.model.intent import Intent
 from weft.store import Delete, Put, Store, open_store
@@ -47,12 +48,6 @@ def following(url: str, main: Callable[[Store, Followed], Awaitable[None]]) -> N
     asyncio.run(work())
 
 
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0.002)
-
-
 def holds(followed: Followed) -> set[str]:
     """The networks whose ports it knows."""
     return {name for name, ports in followed.feed.world.ports.items() if ports}
@@ -61,16 +56,16 @@ def holds(followed: Followed) -> set[str]:
 def test_a_sqlite_file_of_before_is_followed_whole_and_narrowed_by_the_next_apply(tmp_path: Path) -> None:
     async def main(store: Store, followed: Followed) -> None:
         await older_apply(store, FLEET)
-        await until(lambda: holds(followed) == {"blue", "green"})
+        assert await eventually(lambda: holds(followed) == {"blue", "green"})
         assert followed.follower.networks is None
         await older_apply(store, Intent(FLEET.nodes, FLEET.networks, {}, {"a": PORTS[0], "b": PORTS[1]}))
-        await until(lambda: len(followed.feed.world.ports["green"]) == 1)
+        assert await eventually(lambda: len(followed.feed.world.ports["green"]) == 1)
         assert not await update(store, KEYS, lambda stored: stored.intent), "the same intent"
         stored = await read(store, KEYS)
         assert stored.indexed
         assert stored.intent.ports.keys() == {"a", "b"}, "nothing is lost"
         assert set(stored.attached) == {"h1", "h2"}
-        await until(lambda: followed.follower.networks == {"blue"} and holds(followed) == {"blue"})
+        assert await eventually(lambda: followed.follower.networks == {"blue"} and holds(followed) == {"blue"})
 
     following(f"sqlite://{tmp_path}/weft.db", main)
 
@@ -78,13 +73,13 @@ def test_a_sqlite_file_of_before_is_followed_whole_and_narrowed_by_the_next_appl
 def test_an_older_weft_that_applies_later_is_followed_too() -> None:
     async def main(store: Store, followed: Followed) -> None:
         await update(store, KEYS, lambda _: FLEET)
-        await until(lambda: followed.follower.networks == {"blue"} and holds(followed) == {"blue"})
+        assert await eventually(lambda: followed.follower.networks == {"blue"} and holds(followed) == {"blue"})
         more = port("d", "green", "h1", 4)
         await older_apply(store, Intent(FLEET.nodes, FLEET.networks, {}, FLEET.ports | {"d": more}))
-        await until(lambda: holds(followed) == {"blue", "green"})
+        assert await eventually(lambda: holds(followed) == {"blue", "green"})
         assert "d" in followed.plan.ports
         await update(store, KEYS, lambda stored: stored.intent)
-        await until(lambda: followed.follower.networks == {"blue", "green"})
+        assert await eventually(lambda: followed.follower.networks == {"blue", "green"})
         assert "d" in followed.plan.ports
 
     following("memory:", main)
@@ -94,11 +89,11 @@ def test_an_older_weft_that_applies_later_is_followed_too() -> None:
 def test_a_broken_index_means_everything_and_an_apply_mends_it(value: bytes) -> None:
     async def main(store: Store, followed: Followed) -> None:
         await update(store, KEYS, lambda _: FLEET)
-        await until(lambda: holds(followed) == {"blue"})
+        assert await eventually(lambda: holds(followed) == {"blue"})
         await store.transact([], [Put(f"{KEYS.attached}h1", value)])
-        await until(lambda: holds(followed) == {"blue", "green"})
+        assert await eventually(lambda: holds(followed) == {"blue", "green"})
         await update(store, KEYS, lambda stored: stored.intent)
-        await until(lambda: holds(followed) == {"blue"})
+        assert await eventually(lambda: holds(followed) == {"blue"})
 
     following("memory:", main)
 
@@ -113,7 +108,7 @@ def test_a_network_with_a_broken_port_keeps_its_nodes() -> None:
         stored = await read(store, KEYS)
         assert decode("", stored.attached["h1"], Attached).networks == ("blue",)
         assert followed.follower.networks in (None, {"blue"})
-        await until(lambda: KEYS.of(PORTS[0]) in followed.feed.broken)
+        assert await eventually(lambda: KEYS.of(PORTS[0]) in followed.feed.broken)
 
     following("memory:", main)
 
@@ -139,7 +134,7 @@ def test_an_empty_store_stays_one_that_nothing_was_applied_to() -> None:
     async def main(store: Store, followed: Followed) -> None:
         await update(store, KEYS, lambda stored: stored.intent)
         assert (await store.snapshot()).items == ()
-        await until(lambda: followed.feed.loaded)
+        assert await eventually(lambda: followed.feed.loaded)
         assert not followed.feed.applied
 
     following("memory:", main)

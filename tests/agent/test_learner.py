@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.agent.learning_fleet import KEY, MAC, fleet_intent
+from tests.agent.waiting import eventually
 from weft.agent import contact
 from weft.agent.agent import Agent
 from weft.agent.sighting import Probe, Sighting, question, sighting
@@ -81,13 +82,6 @@ class Running:
         return {item.key: item.value for item in (await self.store.snapshot((KEYS.endpoints,))).items}
 
 
-async def until(true: Callable[[], bool]) -> None:
-    """Waits for what must come true."""
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0.005)
-
-
 def running(main: Callable[[Running], Awaitable[None]], store: Store | None = None) -> None:
     async def all_() -> None:
         world = Running(store or open_store("memory:"))
@@ -104,14 +98,14 @@ def running(main: Callable[[Running], Awaitable[None]], store: Store | None = No
 def test_one_frame_makes_rows_on_every_node_and_a_move_changes_them() -> None:
     async def main(world: Running) -> None:
         world.see("h1")
-        await until(lambda: world.fdb("h3").get(MAC) == "192.168.33.11" == world.fdb("h2").get(MAC))
+        assert await eventually(lambda: world.fdb("h3").get(MAC) == "192.168.33.11" == world.fdb("h2").get(MAC))
         assert world.neighbors("h1")["10.1.1.50"] == MAC
         assert MAC not in world.fdb("h1")
         observations = world.paths["h3"].observations
         world.see("h2")
-        await until(lambda: world.fdb("h3")[MAC] == "192.168.33.12" == world.fdb("h1").get(MAC))
-        await until(lambda: MAC not in world.fdb("h2"))
-        await until(lambda: world.agents["h1"].learner.machine.record(KEY, MAC) is None)
+        assert await eventually(lambda: world.fdb("h3")[MAC] == "192.168.33.12" == world.fdb("h1").get(MAC))
+        assert await eventually(lambda: MAC not in world.fdb("h2"))
+        assert await eventually(lambda: world.agents["h1"].learner.machine.record(KEY, MAC) is None)
         while RECORD in await world.stored():
             await asyncio.sleep(0.005)
         assert world.paths["h3"].observations == observations, "a row costs no look at everything"
@@ -124,12 +118,12 @@ def test_one_frame_makes_rows_on_every_node_and_a_move_changes_them() -> None:
 def test_a_restarted_agent_keeps_its_records_and_asks() -> None:
     async def main(world: Running) -> None:
         world.see("h1")
-        await until(lambda: MAC in world.fdb("h3"))
+        assert await eventually(lambda: MAC in world.fdb("h3"))
         before = await world.stored()
         await world.stop("h1")
         world.paths["h1"].log.clear()
         await world.start("h1")
-        await until(lambda: bool(world.paths["h1"].injected))
+        assert await eventually(lambda: bool(world.paths["h1"].injected))
         probe = Probe(KEY, "t1", MAC, "10.1.1.50")
         assert world.paths["h1"].injected[0] == (KEY, question(probe, world.paths["h1"].speaker(KEY)), ToPorts("t1"))
         assert await world.stored() == before
@@ -145,10 +139,10 @@ def test_learning_goes_on_without_a_store_and_is_written_when_it_is_back(monkeyp
     async def main(world: Running) -> None:
         store.away = True
         world.see("h1")
-        await until(lambda: world.neighbors("h1").get("10.1.1.50") == MAC)
+        assert await eventually(lambda: world.neighbors("h1").get("10.1.1.50") == MAC)
         assert await world.stored() == {}
         store.away = False
-        await until(lambda: world.fdb("h3").get(MAC) == "192.168.33.11")
+        assert await eventually(lambda: world.fdb("h3").get(MAC) == "192.168.33.11")
 
     running(main, store)
 
@@ -156,13 +150,13 @@ def test_learning_goes_on_without_a_store_and_is_written_when_it_is_back(monkeyp
 def test_a_record_of_ours_that_somebody_else_deletes_is_put_back() -> None:
     async def main(world: Running) -> None:
         world.see("h1")
-        await until(lambda: MAC in world.fdb("h3"))
+        assert await eventually(lambda: MAC in world.fdb("h3"))
         gone = (await world.store.transact([], [Delete(RECORD)])).revision
         changes = world.store.watch((RECORD,), gone)  # that it was away for a moment need not be seen in a table
         told = [(await anext(changes)).changes[0].value for _ in range(2)]
         assert told[0] is None
         assert told[1] is not None
-        await until(lambda: MAC in world.fdb("h3"))
+        assert await eventually(lambda: MAC in world.fdb("h3"))
 
     running(main)
 
@@ -189,7 +183,7 @@ def test_hostile_records_of_others_harm_nobody() -> None:
             ],
         )
         world.see("h1", Punted(KEY, announcement("02:aa:00:00:00:09", "10.1.1.59"), port="t1"))
-        await until(lambda: "02:aa:00:00:00:09" in world.fdb("h3"))
+        assert await eventually(lambda: "02:aa:00:00:00:09" in world.fdb("h3"))
         assert all(not task.done() for task in world.tasks.values())
         assert "01:00:5e:00:00:01" not in world.fdb("h3")
 
@@ -199,9 +193,12 @@ def test_hostile_records_of_others_harm_nobody() -> None:
 def test_what_is_worth_a_look_is_in_the_status() -> None:
     async def main(world: Running) -> None:
         world.see("h1", Punted(KEY, announcement("02:00:00:00:00:ca", "10.1.1.202"), port="t1"))
+        words = "02:00:00:00:00:ca is seen here, but port t2 on h2"
+        assert await eventually(lambda: words in str(world.agents["h1"].status))
         async with asyncio.timeout(10):
-            while "02:00:00:00:00:ca is seen here, but port t2 on h2" not in str((await read(world.store, KEYS))[0]):
+            while words not in (told := str((await read(world.store, KEYS))[0]["h1"].notes)):
                 await asyncio.sleep(0.02)
+        assert told.count(words) == 1
 
     running(main)
 

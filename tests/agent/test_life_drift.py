@@ -72,6 +72,8 @@ def test_all_that_is_changed_comes_back_by_notification(underlay: Underlay) -> N
                 await mended(host, False, command)
             for command in INSIDE:
                 await mended(host, True, command)
+            assert host.agent.status.drift >= len(HERE) + len(INSIDE)
+            assert host.left() == []
 
     asyncio.run(main())
 
@@ -175,6 +177,7 @@ def test_what_nobody_told_of_is_found_by_the_resync(underlay: Underlay) -> None:
             host.agent.pace.resync = 0.2
             host.agent._wake.set()
             await host.until(lambda: host.agent.status.drift > 0 and not host.left())
+            assert "wx5000" in {link.name for link in underlay.links(0).dump()}
 
     asyncio.run(main())
 

@@ -55,13 +55,13 @@ def away(fleet: EtcdFleet, seconds: float) -> None:
         assert used < CPU * lasted, f"{used:.2f} s of CPU in {lasted:.1f} s"
 
 
-def recovered(fleet: EtcdFleet, returned: float) -> None:
-    """Both carry out what is applied now, report it, and are alive, within the time they have from `returned` on."""
+def recovered(fleet: EtcdFleet, returned: float) -> float:
+    """Seconds from `returned` until both have carried out and reported what is applied now, and are alive."""
     global _applied
     _applied += 1
     fleet.apply(fleet.intent(remote=_applied))
 
-    async def all_of_it() -> None:
+    async def all_of_it() -> float:
         store = open_store(fleet.url)
         try:
             left = RECOVERED - (time.monotonic() - returned)
@@ -69,10 +69,11 @@ def recovered(fleet: EtcdFleet, returned: float) -> None:
             while (await read(store, KEYS))[1] != set(fleet.nodes):
                 assert time.monotonic() - returned < RECOVERED, "an agent that lives is not alive in the store"
                 await asyncio.sleep(0.05)
+            return time.monotonic() - returned
         finally:
             await store.close()
 
-    fleet.run(all_of_it())
+    return fleet.run(all_of_it())
 
 
 def test_stopped(fleet: EtcdFleet) -> None:
@@ -81,7 +82,7 @@ def test_stopped(fleet: EtcdFleet) -> None:
         away(fleet, 5)
         fleet.member.start()
         fleet.member.wait_ready()
-        recovered(fleet, time.monotonic())
+        assert recovered(fleet, time.monotonic()) < RECOVERED
 
 
 def test_frozen(fleet: EtcdFleet) -> None:
@@ -89,7 +90,7 @@ def test_frozen(fleet: EtcdFleet) -> None:
         fleet.member.signal(signal.SIGSTOP)
         away(fleet, 6)
         fleet.member.signal(signal.SIGCONT)
-        recovered(fleet, time.monotonic())
+        assert recovered(fleet, time.monotonic()) < RECOVERED
 
 
 def test_cut_off_and_compacted_meanwhile(fleet: EtcdFleet) -> None:
@@ -101,13 +102,13 @@ def test_cut_off_and_compacted_meanwhile(fleet: EtcdFleet) -> None:
         compact(fleet)
         away(fleet, 5)
         fleet.drop(False)
-        recovered(fleet, time.monotonic())
+        assert recovered(fleet, time.monotonic()) < RECOVERED
 
 
 def test_compacted_under_a_watching_agent(fleet: EtcdFleet) -> None:
     with watched(fleet):
         compact(fleet)
-        recovered(fleet, time.monotonic())
+        assert recovered(fleet, time.monotonic()) < RECOVERED
 
 
 def compact(fleet: EtcdFleet) -> None:
@@ -121,7 +122,7 @@ def test_leases_that_expired(fleet: EtcdFleet) -> None:
     with watched(fleet):
         for lease in fleet.member.etcdctl("lease", "list").splitlines()[1:]:
             fleet.member.etcdctl("lease", "revoke", lease)
-        recovered(fleet, time.monotonic())
+        assert recovered(fleet, time.monotonic()) < RECOVERED
 
 
 def test_restored_from_a_snapshot(fleet: EtcdFleet, tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_restored_from_a_snapshot(fleet: EtcdFleet, tmp_path: Path) -> None:
         fleet.restore(tmp_path / "backup")
         fleet.member.start()
         fleet.member.wait_ready()
-        recovered(fleet, time.monotonic())
+        assert recovered(fleet, time.monotonic()) < RECOVERED
 
 
 def test_each_cause_was_told_once(fleet: EtcdFleet) -> None:

@@ -14,6 +14,7 @@ from weft.model.intent import Intent
 from weft.model.network import Arp, Learning
 from weft.model.router import External, Router
 from weft.plan.node import NodePlan, Observed
+from weft.plan.router import connected
 
 RELAYED = network("ten", 10, learning=Learning.DATA_PLANE, arp=Arp.PROXY)
 OUTSIDE = External(node="h1", interface="eth9", address="60.1.1.2/24")
@@ -43,3 +44,10 @@ def test_an_address_that_is_gone_takes_its_route_along() -> None:
     router = RELAY.routers["r"]
     bare = replace(router, interfaces=tuple(replace(irb, addresses=()) for irb in router.interfaces))
     assert routes(RELAY, replace(RELAY, routers={"r": bare})) == [(*TEN, "missing")]
+
+
+def test_a_route_that_went_without_its_address_is_missing() -> None:
+    router = RELAY.routers["r"]
+    assert routes(RELAY, replace(RELAY, routers={"r": replace(router, lost=tuple(connected(router)))})) == [
+        (*TEN, "missing")
+    ]

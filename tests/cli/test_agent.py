@@ -186,6 +186,10 @@ def test_a_node_has_the_datapath_that_it_is_declared_with_and_one_at_a_time(host
     assert refused.returncode == 1
     assert "this host still forwards 1 segment by datapath kernel" in refused.stderr
     assert "--cleanup` takes them down" in refused.stderr
+    told = json.loads(host.run("doctor", "--node", host.node, "-o", "json").stdout)
+    failed = {check["name"]: check["what"] for check in told if check["state"] == "fail"}
+    assert "still forwards 1 segment by datapath kernel" in failed["datapath"]
+    assert "4789 is held by our own datapath kernel" in failed["udp port"]
     with ended(running := agent(host, "--datapath", "kernel")):
         deadline = time.monotonic() + 30
         while "this host stays as it is" not in host.run("status").stdout:

@@ -122,7 +122,8 @@ def test_who_lost_the_carrier_is_gone(underlay: Underlay, path: KernelDatapath) 
     say(underlay, request(STRANGER))
     until(path, lambda each: each == Heard(BLUE, STRANGER, "a"))
     ip(f"{underlay.prefix}a", "ip", "link", "set", "eth0", "down")
-    until(path, lambda each: each == Heard(BLUE, STRANGER, "a", gone=True))
+    gone = Heard(BLUE, STRANGER, "a", gone=True)
+    assert until(path, lambda each: each == gone).count(gone) == 1
 
 
 def test_a_storm_is_bounded_and_counted(underlay: Underlay, path: KernelDatapath) -> None:

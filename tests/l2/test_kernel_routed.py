@@ -151,6 +151,9 @@ def test_another_prefix_or_vtep_moves_the_device(underlay: Underlay) -> None:
     moved = plan(underlay, 0, pods(h1="10.2.6.0/24"))
     key, segment = next(iter(moved.segments.items()))
     bring(path, replace(moved, segments={key: replace(segment, vtep="192.168.33.99")}))
+    (found,) = path.observe().segments.values()
+    assert found.vtep == "192.168.33.99"
+    assert found.routed == segment.routed
 
 
 def test_a_network_changes_its_kind_both_ways(underlay: Underlay) -> None:

@@ -109,6 +109,7 @@ def test_what_is_others_survives_put_change_and_drop(place: Place) -> None:
     "command",
     [
         "ip route del 50.1.1.0/24",
+        "ip route del 10.1.1.0/24 dev wi10",
         "ip route replace 50.1.1.0/24 via 10.1.1.9 dev wi10 onlink proto 87 metric 20",
         "ip route add 51.1.1.0/24 via 10.1.1.9 dev wi10 onlink proto 87 metric 20",
         "ip address del 10.1.1.1/24 dev wi10",

@@ -44,7 +44,7 @@ TENANT = Router(
 )
 EDGE = Router(
     name="edge",
-    gateways={"ten": ("10.1.1.2",), "twenty": ("20.1.1.2",)},
+    gateways={"ten": ("10.1.1.2", "2001:db8:1::9"), "twenty": ("20.1.1.2",)},
     placement=("h1",),
     routes=(Route(to="0.0.0.0/0", via=("60.1.1.1",)),),
     external=(
@@ -156,16 +156,22 @@ def test_what_is_put_is_what_is_read_and_twice_is_nothing(place: Place) -> None:
         ("edge", "ip address flush dev eth9"),
         ("edge", "ip address del 10.1.1.2/24 dev wi10"),
         ("edge", "ip route del default"),
+        ("edge", "ip route del 10.1.1.0/24"),
+        ("edge", "ip route del 60.1.1.0/24 dev eth9"),
+        ("edge", "ip -6 route del 2001:db8:1::/64 dev wi10"),
     ],
 )
 def test_tampering_is_seen_and_heals(place: Place, router: str, command: str) -> None:
+    connected = "ip route show proto kernel; ip -6 route show proto kernel 2001:db8:1::/64"
     plan = wanted(TENANT, EDGE)
     assert place.apply(plan).ok
+    before = sorted(place.run(place.router(router), connected).splitlines())
     place.run(place.router(router), command)
     assert place.left(plan), "it is seen"
     for _ in range(3):  # what goes along with a device shows once that is back
         place.apply(plan)
     assert place.left(plan) == []
+    assert sorted(place.run(place.router(router), connected).splitlines()) == before
 
 
 def test_an_interface_that_is_put_announces_its_own_gateways_and_no_others(place: Place) -> None:
@@ -218,6 +224,7 @@ def test_strangers_routes_rules_and_devices_survive(place: Place) -> None:
         ("tenant", "ip route del 50.1.1.0/24", "route gone"),
         ("tenant", "sysctl -qw net.ipv4.ip_forward=0", "forwarding, rp_filter or proxy_arp changed"),
         ("tenant", "sysctl -qw net.ipv6.conf.all.forwarding=0", "forwarding, rp_filter or proxy_arp changed"),
+        ("edge", "ip route del 10.1.1.0/24", "route gone"),
         ("edge", "nft flush ruleset", "nft table changed"),
         ("edge", "nft insert rule inet weft out accept", "nft table changed"),
         ("", "ip netns delete {prefix}wr-tenant", "namespace gone"),

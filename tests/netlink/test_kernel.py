@@ -82,6 +82,16 @@ def test_a_missing_namespace_is_named_with_its_remedy() -> None:
         namespace.socket_in("weft-t-none", socket.AF_INET, socket.SOCK_DGRAM)
 
 
+def test_a_name_without_a_namespace_behind_it_is_told_with_its_remedy(name: str) -> None:
+    subprocess.run(["umount", namespace.path(name)], check=True)
+    with pytest.raises(
+        WeftError, match=f"^namespace '{name}' is dead: .*; ip netns delete {name}; ip netns add {name}$"
+    ):
+        namespace.socket_in(name, socket.AF_INET, socket.SOCK_DGRAM)
+    with pytest.raises(WeftError, match=f"^port a: namespace '{name}' is dead: "):
+        namespace.required(name, by="port a")
+
+
 def test_links_answer_inside_a_running_event_loop(name: str) -> None:
     async def inside() -> set[str]:
         channel = Channel(namespace=name)

@@ -25,45 +25,42 @@ def test_any_transactions_match_a_dict_and_any_watch_replays_them(
     steps: list[tuple[dict[str, bool], list[Put | Delete], bool]],
     prefixes: list[Prefix],
 ) -> None:
-    asyncio.run(_replay(new_place(), steps, prefixes))
+    async def replay(place: Place) -> None:
+        async with opened(place) as store, opened(place) as other:
+            model: dict[str, Item] = {}
+            states = {1: dict(model)}
+            revision = oldest = 1
+            for compares, writes, compact in steps:
+                asked = [
+                    Compare(key, (model[key].revision if key in model else 0) + (0 if right else 1))
+                    for key, right in compares.items()
+                ]
+                outcome = await other.transact(asked, writes)
+                assert outcome.done == all(compares.values())
+                if outcome.done and any(isinstance(write, Put) or write.key in model for write in writes):
+                    revision += 1
+                    for write in writes:
+                        model.pop(write.key, None)
+                        if isinstance(write, Put):
+                            model[write.key] = Item(write.key, write.value, revision)
+                assert outcome.revision == revision
+                states[revision] = dict(model)
+                if compact:
+                    oldest = revision
+                    await store.compact(oldest)
+            covered = {key: item for key, item in model.items() if any(_covers(each, key) for each in prefixes)}
+            assert (await store.snapshot(prefixes)).items == tuple(covered[key] for key in sorted(covered))
+            for since in range(oldest, revision + 1):
+                # What a watch from `since` adds to the state just before is the state now.
+                replayed = {key: item.value for key, item in states[since].items()}
+                async for changes in _until(store, since + 1, revision):
+                    for change in changes.changes:
+                        replayed.pop(change.key, None)
+                        if change.value is not None:
+                            replayed[change.key] = change.value
+                assert replayed == {key: item.value for key, item in model.items()}
 
-
-async def _replay(
-    place: Place, steps: list[tuple[dict[str, bool], list[Put | Delete], bool]], prefixes: list[Prefix]
-) -> None:
-    async with opened(place) as store, opened(place) as other:
-        model: dict[str, Item] = {}
-        states = {1: dict(model)}
-        revision = oldest = 1
-        for compares, writes, compact in steps:
-            asked = [
-                Compare(key, (model[key].revision if key in model else 0) + (0 if right else 1))
-                for key, right in compares.items()
-            ]
-            outcome = await other.transact(asked, writes)
-            assert outcome.done == all(compares.values())
-            if outcome.done and any(isinstance(write, Put) or write.key in model for write in writes):
-                revision += 1
-                for write in writes:
-                    model.pop(write.key, None)
-                    if isinstance(write, Put):
-                        model[write.key] = Item(write.key, write.value, revision)
-            assert outcome.revision == revision
-            states[revision] = dict(model)
-            if compact:
-                oldest = revision
-                await store.compact(oldest)
-        covered = {key: item for key, item in model.items() if any(_covers(each, key) for each in prefixes)}
-        assert (await store.snapshot(prefixes)).items == tuple(covered[key] for key in sorted(covered))
-        for since in range(oldest, revision + 1):
-            # What a watch from `since` adds to the state just before is the state now.
-            replayed = {key: item.value for key, item in states[since].items()}
-            async for changes in _until(store, since + 1, revision):
-                for change in changes.changes:
-                    replayed.pop(change.key, None)
-                    if change.value is not None:
-                        replayed[change.key] = change.value
-            assert replayed == {key: item.value for key, item in model.items()}
+    asyncio.run(replay(new_place()))
 
 
 def _covers(prefix: Prefix, key: str) -> bool:

@@ -201,35 +201,36 @@ def test_a_quiet_watch_is_not_overtaken_by_compaction(members: list[Member]) -> 
 
 @pytest.mark.parametrize("prefixes", [["k/"], ["k/", "other/"]])
 def test_a_restored_snapshot_makes_watches_start_over(tmp_path: Path, prefixes: list[str]) -> None:
+    async def test() -> None:
+        store = opened(member)
+        watch = store.watch(prefixes, 2)
+        await keep_writing(store, 0, 3)
+        member.etcdctl("snapshot", "save", str(tmp_path / "backup"))
+        await keep_writing(store, 3, 9)
+        assert len(await numbers(watch, 9)) == 9
+        member.stop()
+        shutil.rmtree(member.data)
+        restore = ["etcdctl", "snapshot", "restore", str(tmp_path / "backup"), "--name", member.name, "--data-dir",
+                   str(member.data), "--initial-cluster", member.peer, "--initial-advertise-peer-urls",
+                   f"http://127.0.0.1:{member.peer_port}"]  # fmt: skip
+        subprocess.run(
+            restore, check=True, capture_output=True, env={"PATH": "/usr/bin", "ETCDCTL_API": "3"}, timeout=60
+        )
+        member.start()
+        with pytest.raises(Compacted):
+            await numbers_or_compacted(watch)
+        snapshot = await store.snapshot(["k/"])
+        assert len(snapshot.items) == 3
+        anew = store.watch(prefixes, snapshot.revision + 1)
+        await put(store, "k/new")
+        assert await numbers(anew, 1) == ["k/new"]
+        await store.close()
+
     member = started(tmp_path)
     try:
-        run(_restored(member, tmp_path, prefixes))
+        run(test())
     finally:
         member.stop()
-
-
-async def _restored(member: Member, root: Path, prefixes: list[str]) -> None:
-    store = opened(member)
-    watch = store.watch(prefixes, 2)
-    await keep_writing(store, 0, 3)
-    member.etcdctl("snapshot", "save", str(root / "backup"))
-    await keep_writing(store, 3, 9)
-    assert len(await numbers(watch, 9)) == 9
-    member.stop()
-    shutil.rmtree(member.data)
-    restore = ["etcdctl", "snapshot", "restore", str(root / "backup"), "--name", member.name, "--data-dir",
-               str(member.data), "--initial-cluster", member.peer, "--initial-advertise-peer-urls",
-               f"http://127.0.0.1:{member.peer_port}"]  # fmt: skip
-    subprocess.run(restore, check=True, capture_output=True, env={"PATH": "/usr/bin", "ETCDCTL_API": "3"}, timeout=60)
-    member.start()
-    with pytest.raises(Compacted):
-        await numbers_or_compacted(watch)
-    snapshot = await store.snapshot(["k/"])
-    assert len(snapshot.items) == 3
-    anew = store.watch(prefixes, snapshot.revision + 1)
-    await put(store, "k/new")
-    assert await numbers(anew, 1) == ["k/new"]
-    await store.close()
 
 
 async def numbers_or_compacted(watch: AsyncIterator[Changes]) -> None:

@@ -57,40 +57,39 @@ async def _with(store: Store, *ports: object, **routers: Router) -> None:
     await update(store, KEYS, lambda _: Intent(FLEET.nodes, FLEET.networks, routers, of))
 
 
-async def _lives(place: Place) -> None:
-    async with opened(place) as store, opened(place) as reader:
-        await _with(store)
-        await store.transact([], [Put(KEYS.endpoint(SEEN), encode(SEEN))])
-        node = Node(reader)
-        task = asyncio.create_task(node.follower.run())
-        try:
-            await node.until(lambda: node.feed.loaded)
-            assert node.networks() == {"blue"}
-            assert node.feed.world.seen == {}
-            before = node.follower.octets["watch"]
-            await _with(store, port("x", "far", "h3", 9))
-            await _with(store, port("b", "green", "h1", 4))
-            await node.until(lambda: node.networks() == {"blue", "green"})
-            assert node.feed.world.seen[GREEN.key][MAC]["h2"] == SEEN
-            assert "h3" not in str(node.feed.world.ports), "what is none of its business is not known"
-            assert node.follower.octets["watch"] - before < 2000
-            plan = compile_node(node.feed.world, "h1")
-            assert {segment.network for segment in plan.segments.values()} == {"blue", "green"}
-            again = Endpoint(key=GREEN.key, mac=MAC, node="h2", ips=("10.1.2.98",), sequence=1)
-            await store.transact([], [Put(KEYS.endpoint(again), encode(again))])
-            await node.until(lambda: node.feed.world.seen[GREEN.key][MAC]["h2"] == again)
-            await _with(store)
-            await node.until(lambda: node.networks() == {"blue"})
-            assert not any(node.feed.world.seen.values())
-            await _with(store, r=Router(name="r", gateways={"blue": ("10.1.1.254",), "green": ("10.1.2.254",)}))
-            await node.until(lambda: node.networks() == {"blue", "green"})
-            await _with(store)
-            await node.until(lambda: node.networks() == {"blue"})
-            assert node.errors == []
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
 def test_a_network_is_followed_from_its_first_port_to_its_last(place: Place) -> None:
-    asyncio.run(_lives(place))
+    async def main() -> None:
+        async with opened(place) as store, opened(place) as reader:
+            await _with(store)
+            await store.transact([], [Put(KEYS.endpoint(SEEN), encode(SEEN))])
+            node = Node(reader)
+            task = asyncio.create_task(node.follower.run())
+            try:
+                await node.until(lambda: node.feed.loaded)
+                assert node.networks() == {"blue"}
+                assert node.feed.world.seen == {}
+                before = node.follower.octets["watch"]
+                await _with(store, port("x", "far", "h3", 9))
+                await _with(store, port("b", "green", "h1", 4))
+                await node.until(lambda: node.networks() == {"blue", "green"})
+                assert node.feed.world.seen[GREEN.key][MAC]["h2"] == SEEN
+                assert "h3" not in str(node.feed.world.ports), "what is none of its business is not known"
+                assert node.follower.octets["watch"] - before < 2000
+                plan = compile_node(node.feed.world, "h1")
+                assert {segment.network for segment in plan.segments.values()} == {"blue", "green"}
+                again = Endpoint(key=GREEN.key, mac=MAC, node="h2", ips=("10.1.2.98",), sequence=1)
+                await store.transact([], [Put(KEYS.endpoint(again), encode(again))])
+                await node.until(lambda: node.feed.world.seen[GREEN.key][MAC]["h2"] == again)
+                await _with(store)
+                await node.until(lambda: node.networks() == {"blue"})
+                assert not any(node.feed.world.seen.values())
+                await _with(store, r=Router(name="r", gateways={"blue": ("10.1.1.254",), "green": ("10.1.2.254",)}))
+                await node.until(lambda: node.networks() == {"blue", "green"})
+                await _with(store)
+                await node.until(lambda: node.networks() == {"blue"})
+                assert node.errors == []
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())

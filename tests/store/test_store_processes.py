@@ -102,7 +102,7 @@ def test_a_ring_wakes_without_the_safety_poll(tmp_path: Path) -> None:
             waiting = [asyncio.create_task(bell.wait(1e6)) for _ in range(3)]
             await asyncio.sleep(0.01)
             os.utime(path)
-            await soon(asyncio.gather(*waiting))
+            assert len(await soon(asyncio.gather(*waiting))) == 3
         bell.close()
 
     asyncio.run(run())
@@ -124,7 +124,11 @@ def test_several_processes_may_make_the_file_at_once(url: str) -> None:
         async with writers(4, "count", url, "n", "1") as processes:
             await finish(processes)
 
+    async def counted(store: Store) -> None:
+        assert [item.value for item in (await store.snapshot()).items] == [b"4"]
+
     asyncio.run(run())
+    on_url(url, counted)
 
 
 def test_a_file_in_the_making_is_looked_at_once(tmp_path: Path) -> None:

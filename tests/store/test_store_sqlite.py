@@ -76,8 +76,12 @@ def test_everything_is_there_after_opening_again(path: Path) -> None:
 
 
 def test_an_empty_file_becomes_a_store(path: Path) -> None:
+    async def run(store: SqliteStore) -> None:
+        await fill(store)
+        assert len((await store.snapshot()).items) == 200
+
     path.touch()
-    on_file(path, fill)
+    on_file(path, run)
 
 
 def test_other_files_are_refused_and_left_alone(path: Path) -> None:

@@ -26,7 +26,7 @@ from weft.l2.user.datapath import UserDatapath
 from weft.model.address import UDP_PORT_VXLAN, is_ipv6, overhead
 from weft.model.errors import WeftError
 from weft.model.network import Network
-from weft.model.node import Facts, Node
+from weft.model.node import DatapathKind, Facts, Node
 from weft.model.validate import contradictions
 from weft.netlink import sysctl
 
@@ -95,8 +95,8 @@ def check_kernel(missing: Mapping[str, str]) -> Iterator[Check]:
         yield Check("kernel", State.WARN, what, remedy)
 
 
-def check_node(world: World, name: str, facts: Facts, ours: frozenset[int]) -> Iterator[Check]:
-    """What concerns this node; `ours`: UDP ports that our own VTEP holds here."""
+def check_node(world: World, name: str, facts: Facts, ours: Mapping[int, DatapathKind]) -> Iterator[Check]:
+    """What concerns this node; `ours`: UDP ports that segments of ours hold here, and by which datapath."""
     node = world.nodes.get(name)
     if node is None:
         known = ", ".join(sorted(world.nodes)[:8]) or "none"
@@ -139,10 +139,14 @@ def check_offloads(device: str, offloads: Mapping[str, bool]) -> Check:
     return Check("offloads", State.OK, f"{device}: {on}")
 
 
-def _udp_ports(networks: list[Network], node: Node, ours: frozenset[int]) -> Iterator[Check]:
+def _udp_ports(networks: list[Network], node: Node, ours: Mapping[int, DatapathKind]) -> Iterator[Check]:
     for port in sorted({network.udp_port for network in networks} or {UDP_PORT_VXLAN}):
-        if port in ours:
-            yield Check("udp port", State.OK, f"{port} is held by our own VTEP")
+        if holder := ours.get(port):
+            if holder is node.datapath:
+                yield Check("udp port", State.OK, f"{port} is held by our own VTEP")
+            else:
+                what = f"{port} is held by our own datapath {holder}, not {node.name}'s {node.datapath}"
+                yield Check("udp port", State.FAIL, what, f"`weft agent --node {node.name} --cleanup` takes it down")
             continue
         try:
             with socket.socket(socket.AF_INET6 if is_ipv6(node.vtep) else socket.AF_INET, socket.SOCK_DGRAM) as probe:

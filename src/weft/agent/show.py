@@ -6,8 +6,7 @@ Every row has `state`: `ok` (planned and held), `missing` (planned, not held), `
     fdb     network vni mac vtep node state
     arp     router network vni ip mac state    `router` "": what the segment answers with
     routes  router to via device table state   `via`: next hops, "-" on the device itself, "unreachable";
-                                               `router` "": the host's own, of routed networks; those that come with
-                                               an address are there as the address is
+                                               `router` "": the host's own, of routed networks
     flood   network vni to node state          `to`: a VTEP or the multicast group
     ports   port network vni attach mac addresses mtu state
     links   network vni bridge tunnel vtep mtu learning arp state
@@ -93,7 +92,7 @@ def _routes(plan: NodePlan, observed: Observed, nodes: Mapping[str, str]) -> Ite
 
 
 def _routes_of(router: Router | None) -> set[Route]:
-    return {*router.routes, *connected(router)} if router else set()
+    return {*router.routes, *connected(router)} - {*router.lost} if router else set()
 
 
 def _flood(plan: NodePlan, observed: Observed, nodes: Mapping[str, str]) -> Iterator[Row]:

@@ -83,6 +83,7 @@ def _checks(where: Place, node: str | None) -> Iterator[Check]:
 def _datapath(where: Place, feed: Feed | None, node: str | None) -> Iterator[Check]:
     from weft.agent import doctor
     from weft.agent.layers import open_layers
+    from weft.cli.driver import left, standing
     from weft.compile.world import World
     from weft.model.node import DatapathKind
     from weft.netlink.ethtool import offloads
@@ -98,8 +99,12 @@ def _datapath(where: Place, feed: Feed | None, node: str | None) -> Iterator[Che
         if facts.interface is not None and lender() is None:
             yield doctor.check_offloads(facts.interface, offloads(facts.interface))
         if feed is not None and node is not None:
-            ours = frozenset(key.udp_port for key in driver.observe().segments)
-            yield from doctor.check_node(world, node, facts, ours)
+            others = {} if where.lab else dict(standing(where.cluster, kind))  # a lab's hosts have one datapath each
+            for other, segments in others.items():
+                yield doctor.unreachable("datapath", left(other, len(segments), kind, node))
+            holders = {key.udp_port: by for by, segments in others.items() for key in segments}
+            holders |= {key.udp_port: kind for key in driver.observe().segments}
+            yield from doctor.check_node(world, node, facts, holders)
             yield from doctor.check_ovs(driver)
             yield from doctor.check_user(driver)
     except WeftError as error:

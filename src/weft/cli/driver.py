@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from weft.cli.place import Place, run
@@ -12,6 +12,7 @@ from weft.model.errors import Kind, WeftError
 
 if TYPE_CHECKING:
     from weft.l2.datapath import Applied
+    from weft.model.network import SegmentKey
     from weft.model.node import DatapathKind
 
 _PATIENCE = 3.0  # seconds for the store to say what a node is declared as
@@ -24,7 +25,7 @@ def chosen(where: Place, node: str) -> DatapathKind:
     with contextlib.suppress(WeftError, TimeoutError):
         if declared := run(asyncio.wait_for(_declared(where, node), _PATIENCE)):
             return declared
-    return next((kind for kind, _ in _standing(where.cluster)), DatapathKind.KERNEL)
+    return next((kind for kind, _ in standing(where.cluster)), DatapathKind.KERNEL)
 
 
 async def _declared(where: Place, node: str) -> DatapathKind | None:
@@ -39,10 +40,15 @@ async def _declared(where: Place, node: str) -> DatapathKind | None:
 
 def alone(kind: DatapathKind, cluster: str, node: str) -> None:
     """Raises REFUSED where another datapath has segments on this host: both would take the same VXLAN port."""
-    for other, count in _standing(cluster, kind):
-        what = f"this host still forwards {count} segment{'s' if count > 1 else ''} by datapath {other}"
-        remedy = f"`weft agent --node {node} --cleanup` takes them down; then start it again"
-        raise WeftError(Kind.REFUSED, what, where=f"datapath {kind}", remedy=remedy)
+    for other, segments in standing(cluster, kind):
+        raise left(other, len(segments), kind, node)
+
+
+def left(other: DatapathKind, count: int, kind: DatapathKind, node: str) -> WeftError:
+    """What `other` forwards on the host of a node that is to forward by `kind`."""
+    what = f"this host still forwards {count} segment{'s' if count > 1 else ''} by datapath {other}"
+    remedy = f"`weft agent --node {node} --cleanup` takes them down; then start it again"
+    return WeftError(Kind.REFUSED, what, where=f"datapath {kind}", remedy=remedy)
 
 
 def cleaned(kind: DatapathKind | None, cluster: str, node: str) -> Iterator[Applied]:
@@ -51,7 +57,7 @@ def cleaned(kind: DatapathKind | None, cluster: str, node: str) -> Iterator[Appl
     from weft.agent.layers import open_layers
     from weft.model.node import DatapathKind
 
-    others = [other for other, _ in _standing(cluster, DatapathKind.KERNEL)]
+    others = [other for other, _ in standing(cluster, DatapathKind.KERNEL)]
     for each in [kind] if kind else [*others, DatapathKind.KERNEL]:
         driver = open_layers(each, cluster)
         try:
@@ -60,8 +66,10 @@ def cleaned(kind: DatapathKind | None, cluster: str, node: str) -> Iterator[Appl
             driver.close()
 
 
-def _standing(cluster: str, without: DatapathKind | None = None) -> Iterator[tuple[DatapathKind, int]]:
-    """Datapaths that have segments of ours on this host, and how many."""
+def standing(
+    cluster: str, without: DatapathKind | None = None
+) -> Iterator[tuple[DatapathKind, Collection[SegmentKey]]]:
+    """Datapaths that have segments of ours on this host, and which."""
     from weft.l2.open import open_datapath
     from weft.model.node import DatapathKind
 
@@ -72,6 +80,6 @@ def _standing(cluster: str, without: DatapathKind | None = None) -> Iterator[tup
         try:
             with contextlib.suppress(WeftError):  # one that does not run has nothing
                 if segments := datapath.observe().segments:
-                    yield kind, len(segments)
+                    yield kind, segments.keys()
         finally:
             datapath.close()

@@ -8,7 +8,6 @@ tells in it: mounts are watched for that (`weft.netlink.mounts`), and the router
 from __future__ import annotations
 
 import contextlib
-import errno
 import select
 import struct
 import sys
@@ -115,7 +114,6 @@ class Events:
                 channels = tuple(_channels(inside))
                 self._ears[name] = _Ear(inside.name, inside.identity, channels, inside.bulk.port)
                 for channel in channels:
-                    channel.socket.setblocking(False)
                     self._poll.register(channel, select.EPOLLIN)
             if name in guests:
                 self._ears[name] = replace(self._ears[name], devices=guests[name])
@@ -145,19 +143,8 @@ def _channels(inside: Inside) -> Iterator[Channel]:
 
 
 def _read(channel: Channel, ear: _Ear) -> list[str]:
-    found: list[str] = []
-    while True:
-        try:
-            datagram = channel.socket.recv(1 << 18)
-        except BlockingIOError:
-            return found
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            found.append("notifications were lost")
-            continue
-        told = m.notifications(datagram)
-        found += [what for kind, cause, body in told if (what := _what(kind, cause, body, ear))]
+    told = ("notifications were lost" if each is None else _what(*each, ear) for each in channel.heard())
+    return list(filter(None, told))
 
 
 def _what(kind: int, cause: int, body: bytes, ear: _Ear) -> str:
@@ -173,12 +160,20 @@ def _counts(kind: int, cause: int, body: bytes, ear: _Ear) -> bool:
     if kind in (n.RTM_NEWNEIGH, n.RTM_DELNEIGH):
         return cause != ear.writer and bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
     if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
-        return body[5] == r.PROTOCOL
+        return body[5] == r.PROTOCOL or (kind == r.RTM_DELROUTE and _connected(body, ear.devices))
     return True
 
 
+def _connected(body: bytes, devices: frozenset[int] | None) -> bool:
+    """Whether it is a route to a subnet on a device of the router; it goes with its address too, which is told of."""
+    table, protocol = body[4:6]
+    if (table, protocol) != (r.MAIN, r.KERNEL):
+        return False
+    return devices is None or m.to_int(m.parse(body, r.RTMSG.size).get(r.OIF)) in devices
+
+
 def _of(kind: int, body: bytes, devices: frozenset[int]) -> bool:
-    """Whether it is about one of these devices; a route bears our protocol number, and is told apart by that."""
+    """Whether it is about one of these devices; routes are told apart by who made them."""
     if kind in (rules.RTM_NEWRULE, rules.RTM_DELRULE):
         return False
     if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):

@@ -9,65 +9,37 @@ alone. At most one router is there.
 
 from __future__ import annotations
 
-import socket
 from functools import cached_property
 
 from weft.l3.guest import guests, plugged
 from weft.model.errors import Kind, WeftError
 from weft.netlink import namespace, sysctl
-from weft.netlink.addresses import Addresses
 from weft.netlink.alias import Alias, DeviceKind, parse_alias
-from weft.netlink.bulk import Bulk
-from weft.netlink.channel import Channel
-from weft.netlink.links import Change, Link, Links
+from weft.netlink.links import Change, Link
 from weft.netlink.nft_nat import NatTable
 from weft.netlink.routing import Routing
+from weft.netlink.sockets import Sockets
 from weft.plan.router import namespace_of
 
 
-class Inside:
+class Inside(Sockets):
     """One router's namespace, by its name on this machine; sockets stay open in it until `close`.
 
     `host`: it is the host's own, where most is not the router's.
     """
 
     def __init__(self, name: str, host: bool = False) -> None:
+        super().__init__(name)
         self.name, self.host = name, host
         self.identity = namespace.identity(name)
-
-    @cached_property
-    def channel(self) -> Channel:
-        return Channel(namespace=self.name)
-
-    @cached_property
-    def links(self) -> Links:
-        return Links(self.channel)
-
-    @cached_property
-    def addresses(self) -> Addresses:
-        return Addresses(self.channel)
 
     @cached_property
     def routing(self) -> Routing:
         return Routing(self.channel)
 
     @cached_property
-    def bulk(self) -> Bulk:
-        return Bulk(self.name)
-
-    @cached_property
     def nat(self) -> NatTable:
         return NatTable(self.name)
-
-    @cached_property
-    def raw(self) -> socket.socket:
-        """Sends frames and hears none. To close one takes the kernel a grace period of RCU (packet_release)."""
-        return namespace.socket_in(self.name, socket.AF_PACKET, socket.SOCK_RAW)
-
-    def close(self) -> None:
-        for name in ("channel", "bulk", "nat", "raw"):
-            if opened := self.__dict__.pop(name, None):
-                opened.close()
 
     def there(self, device: str) -> Link:
         """The link of this name; raises FAILED where it is missing."""
@@ -87,35 +59,23 @@ class Inside:
         return [name for name, value in found.items() if value is not None and value != str(wanted[name])]
 
 
-class RouterHost:
+class RouterHost(Sockets):
     """The node: its cluster, its own namespace, and the routers' namespaces, opened when first asked for.
 
     `names` maps a namespace as the plan calls it to its name on this machine.
     """
 
     def __init__(self, cluster: str, own: str | None, names: namespace.Rename) -> None:
-        self.cluster, self.namespace, self.names = cluster, own, names
+        super().__init__(own)
+        self.cluster, self.names = cluster, names
         self._open: dict[str, Inside] = {}
         self._here = ""  # the router in the host's own namespace
-
-    @cached_property
-    def channel(self) -> Channel:
-        return Channel(namespace=self.namespace)
-
-    @cached_property
-    def links(self) -> Links:
-        return Links(self.channel)
-
-    @cached_property
-    def addresses(self) -> Addresses:
-        return Addresses(self.channel)
 
     def close(self) -> None:
         for inside in self._open.values():
             inside.close()
         self._open = {}
-        if opened := self.__dict__.pop("channel", None):
-            opened.close()
+        super().close()
 
     def inside(self, router: str) -> Inside:
         """The router's namespace; raises FAILED where it does not exist or is not ours."""

@@ -1,14 +1,23 @@
-"""Routes and rules of a router, beside its host routes: all of one router put at once, read back as plan values."""
+"""Routes and rules of a router, beside its host routes: all of one router put at once, read back as plan values.
+
+The routes to the subnets of its addresses are the kernel's, which makes them with the addresses and never again: those
+that somebody has taken are put as the kernel had them.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+
 from weft.l3.host import strangers
 from weft.l3.inside import Inside, RouterHost
+from weft.model.address import is_ipv6
 from weft.model.errors import Kind, WeftError
 from weft.model.subnet import number
 from weft.netlink.links import Link
-from weft.netlink.route import METRIC, KernelRoute
-from weft.plan.router import Hop, Route, Router, Rule
+from weft.netlink.route import KERNEL, METRIC, KernelRoute
+from weft.plan.router import Hop, Route, Router, Rule, connected
+
+_METRIC_IPV6 = 256  # net/ipv6/addrconf.c, IP6_RT_PRIO_ADDRCONF
 
 
 def put(host: RouterHost, router: Router) -> None:
@@ -17,6 +26,8 @@ def put(host: RouterHost, router: Router) -> None:
     links = host.devices(inside)
     indexes = {link.name: link.index for link in links}
     routes, rules = read(inside, links)
+    for route in lost(inside, router, links):
+        inside.routing.put_route(_connected(inside, route, indexes))
     for route in router.routes:
         if route not in routes:
             if inside.host and route.to in strangers(inside, set(indexes.values())):
@@ -41,6 +52,24 @@ def _kernel(router: Router, route: Route, indexes: dict[str, int]) -> KernelRout
             what = f"the route to {route.to} leads by {hop.device}, which is missing"
             raise WeftError(Kind.FAILED, what, where=f"router {router.name}")
     return KernelRoute(route.to, tuple((hop.via, indexes[hop.device]) for hop in route.hops), route.table, route.source)
+
+
+def _connected(inside: Inside, route: Route, indexes: dict[str, int]) -> KernelRoute:
+    """IPv4 says with it which address it came with."""
+    index = indexes[route.hops[0].device]
+    if is_ipv6(route.to):
+        return KernelRoute(route.to, (("", index),), metric=_METRIC_IPV6, protocol=KERNEL)
+    there = map(ipaddress.ip_interface, inside.addresses.dump(index).get(index, ()))
+    source = next((str(each.ip) for each in there if str(each.network) == route.to), "")
+    return KernelRoute(route.to, (("", index),), source=source, metric=0, protocol=KERNEL)
+
+
+def lost(inside: Inside, router: Router, links: list[Link]) -> tuple[Route, ...]:
+    """Routes that came with addresses of the router and are not there; none by devices that are down."""
+    up = {link.name: link.index for link in links if link.up}
+    there = inside.routing.connected()
+    wanted = [(route, up.get(route.hops[0].device)) for route in connected(router)]
+    return tuple(route for route, index in wanted if index is not None and (route.to, index) not in there)
 
 
 def read(inside: Inside, links: list[Link]) -> tuple[tuple[Route, ...], tuple[Rule, ...]]:

@@ -108,7 +108,7 @@ class KernelRouting:
             routes=routes,
             rules=rules,
         )
-        found.routers[name] = _ordered(made, put)
+        found.routers[name] = _ordered(replace(made, lost=paths.lost(inside, made, links)), put)
         found.tables.update(tables.read(self._host, name, inside, links))
         told = [("", flaws), *((each.device, wrong) for each, wrong in interfaces)]
         found.flaws.update({RouterDevice(name, device): tuple(wrong) for device, wrong in told if wrong})

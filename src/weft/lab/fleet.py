@@ -30,7 +30,7 @@ from weft.store.records import Keys
 
 def complete(document: Document) -> Intent:
     """The document's intent, checked, with all MACs, addresses and prefixes. Raises WeftErrors."""
-    return assign(assign_prefixes(check(document), Intent(), document.where), Intent())
+    return assign(assign_prefixes(check(document, build=True), Intent(), document.where), Intent())
 
 
 def store(state: LabState, intent: Intent) -> None:

@@ -83,8 +83,7 @@ def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
 def _into(netns: str, interrupt: object) -> Callable[[], None]:
     """For the child, before it executes the command."""
     path = namespace.path(netns)
-    if not path.exists():
-        raise namespace.missing(netns)
+    namespace.required(netns)
 
     def enter() -> None:
         fd = os.open(path, os.O_RDONLY)

@@ -28,7 +28,7 @@ from weft.lab.underlay import derived_segments, overlapping, router_addresses
 from weft.model.address import is_ipv6
 from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
-from weft.model.lab import LabSpec, UnderlayRouter, UnderlaySegment
+from weft.model.lab import UNDERLAY_DEVICE, LabSpec, UnderlayRouter, UnderlaySegment
 from weft.model.node import DatapathKind, Node
 from weft.model.port import AttachKind
 from weft.plan.router import namespace_of
@@ -206,7 +206,7 @@ def _host(
     link = Link(
         segment=segment.name,
         port=namer.device(name),
-        device="eth1",
+        device=UNDERLAY_DEVICE,
         mac=underlay_mac(lab, name, segment.name),
         mtu=segment.mtu,
         address=f"{vtep}/{ipaddress.ip_network(segment.subnet).prefixlen}",

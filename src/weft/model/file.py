@@ -23,7 +23,7 @@ from weft.model.lab import LabSpec, Mutation
 from weft.model.node import Facts
 from weft.model.scalar import Shape, nearest
 from weft.model.validate import contradictions, problems
-from weft.model.validate.lab import lab_problems
+from weft.model.validate.lab import build_problems, lab_problems
 from weft.model.validate.problem import Path, Problem
 from weft.model.yaml import Map, Tree, line_of, read
 
@@ -96,13 +96,17 @@ def parse(texts: Mapping[str, str]) -> Document:
     return Document(intent, _lab(files, trees), trees)
 
 
-def check(document: Document, stored: Intent | None = None, facts: Mapping[str, Facts] | None = None) -> Intent:
+def check(
+    document: Document, stored: Intent | None = None, facts: Mapping[str, Facts] | None = None, build: bool = False
+) -> Intent:
     """The stored intent with the document's put over it, found good; raises WeftErrors with all that is wrong.
 
-    Kind INVALID where the file is to blame, REFUSED where only a node's facts speak against it.
+    Kind INVALID where the file is to blame, REFUSED where only a node's facts speak against it. `build`: as a lab.
     """
     merged = (stored or Intent()).merged(document.intent)
     found = problems(merged) + lab_problems(document.lab, document.intent)
+    if build:
+        found += build_problems(document.lab, document.intent)
     kind = Kind.INVALID
     if not found and facts:
         found, kind = contradictions(merged, facts), Kind.REFUSED

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+UNDERLAY_DEVICE = "eth1"  # of each host
 MAC_NAMES = ("port:", "gateway:", "irb:", "router:")  # what stands before names that mean a MAC
 
 

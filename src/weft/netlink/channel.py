@@ -180,6 +180,21 @@ class Channel:
                 return found
         raise NetlinkError(errno.EAGAIN, "the objects change faster than they can be read")
 
+    def heard(self) -> Iterator[tuple[int, int, bytes] | None]:
+        """(type, port id of whose request caused it, body) of every notification that waits, None where some were lost;
+        never blocks."""
+        while True:
+            try:
+                datagram = self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                yield None
+            else:
+                yield from m.notifications(datagram)
+
     def errors(self) -> Iterator[tuple[int, NetlinkError]]:
         """(sequence, error) of every refusal that waits; never blocks."""
         while True:

@@ -152,19 +152,27 @@ def _enter(namespace: str | int) -> None:
 
 @contextmanager
 def opened(name: str) -> Iterator[int]:
-    """A file descriptor of the namespace, for messages that name one by it."""
+    """A file descriptor of the namespace, for messages that name one by it. Raises WeftError where there is none."""
     try:
         fd = os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise missing(name) from None
+        raise WeftError(Kind.FAILED, f"namespace '{name}' does not exist", remedy=f"ip netns add {name}") from None
     try:
+        if os.fstat(fd).st_dev != os.stat(OWN).st_dev:  # namespaces are files of one file system, nsfs
+            what = f"namespace '{name}' is dead: its name is a mere file, left by a crash or a restart"
+            raise WeftError(Kind.FAILED, what, remedy=f"ip netns delete {name}; ip netns add {name}")
         yield fd
     finally:
         os.close(fd)
 
 
-def missing(name: str) -> WeftError:
-    return WeftError(Kind.FAILED, f"namespace '{name}' does not exist", remedy=f"ip netns add {name}")
+def required(name: str, by: str = "") -> None:
+    """Raises WeftError, in the name of what needs it, unless the namespace is there."""
+    try:
+        with opened(name):
+            pass
+    except WeftError as error:
+        raise WeftError(error.kind, error.what, where=by, remedy=error.remedy) from None
 
 
 def socket_in(namespace: Namespace, family: int, kind: int, protocol: int = 0) -> socket.socket:

@@ -25,6 +25,7 @@ from weft.plan.tables import ROUTES, Rows, Table, normalized
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE = 7, 11
 PROTOCOL = 87  # ours; iproute2's rt_protos leaves it free
+KERNEL = 2  # of routes that come with addresses
 PROTOCOL_PEERING = 88  # of other control planes' routes, which the agent leaves alone
 METRIC_TABLE, METRIC = 10, 20
 MAIN = 254

@@ -9,6 +9,7 @@ import errno
 import ipaddress
 import socket
 import struct
+from collections.abc import Iterable
 
 from weft.netlink import message as m
 from weft.netlink import route as r
@@ -34,21 +35,22 @@ class Routing:
 
     def routes(self) -> list[KernelRoute]:
         """Every route of our protocol, host routes in bulk left out (weft.netlink.bulk reads those)."""
-        octets = b""
-        try:
-            for family in _FAMILY.values():
-                octets += b"".join(self._channel.datagrams(r.RTM_GETROUTE, r.ours(family, self._protocol)))
-        except NetlinkError as error:
-            raise failure(error, "routes", "read routes") from error
-        return r.decode(octets).others
+        return r.decode(self._dump(r.ours(family, self._protocol) for family in _FAMILY.values())).others
+
+    def connected(self) -> set[tuple[str, int]]:
+        """(subnet, device's index) of the routes that the kernel made with addresses."""
+        octets = self._dump(r.by_protocol(family, r.KERNEL) for family in _FAMILY.values())
+        return {(route.to, index) for route in r.decode_all(octets) for _, index in route.hops}
 
     def all_ipv4(self) -> list[KernelRoute]:
         """Every IPv4 route in every table but the local one, anybody's; those that lead nowhere have no hops."""
+        return [route for route in r.decode_all(self._dump([r.ours(socket.AF_INET, 0)])) if route.table != _LOCAL]
+
+    def _dump(self, requests: Iterable[bytes]) -> bytes:
         try:
-            octets = b"".join(self._channel.datagrams(r.RTM_GETROUTE, r.ours(socket.AF_INET, 0)))
+            return b"".join(part for body in requests for part in self._channel.datagrams(r.RTM_GETROUTE, body))
         except NetlinkError as error:
             raise failure(error, "routes", "read routes") from error
-        return [route for route in r.decode_all(octets) if route.table != _LOCAL]
 
     def put_route(self, route: KernelRoute) -> None:
         """In the place of the one with its destination, table and metric."""

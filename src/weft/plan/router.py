@@ -131,7 +131,8 @@ class Rule:
 class Router:
     """`addresses`: the router's own on this node, unlike the gateways': what it says of itself comes from them.
 
-    `interfaces`: by device. `routes`, `rules`: sorted, no two for one key.
+    `interfaces`: by device. `routes`, `rules`: sorted, no two for one key. `lost`: routes that came with its addresses
+    and went without them, which no plan has.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Router:
     interfaces: tuple[Irb, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
+    lost: tuple[Route, ...] = ()
 
 
 def connected(router: Router) -> Iterator[Route]:

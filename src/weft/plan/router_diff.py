@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from weft.plan.changes import changes
 from weft.plan.node import NodePlan, Observed
 from weft.plan.operations import PutIrb, PutPaths, PutRouter
-from weft.plan.router import Router, RouterDevice
+from weft.plan.router import Router, RouterDevice, connected
 
-_PARTS = ("interfaces", "routes", "rules")  # put by operations of their own
+_PARTS = ("interfaces", "routes", "rules", "lost")  # put by operations of their own
 
 
 def put_routers(wanted: NodePlan, actual: Observed) -> Iterator[PutRouter]:
@@ -36,6 +36,7 @@ def put_paths(wanted: NodePlan, actual: Observed) -> Iterator[PutPaths]:
     for name, router in sorted(wanted.routers.items()):
         there = _there(actual, name)
         why = [f"+ route {route}" for route in router.routes if route not in there.routes]
+        why += [f"+ route {route}" for route in connected(router) if route in there.lost]
         why += [f"+ rule {rule}" for rule in router.rules if rule not in there.rules]
         why += [f"- rule {rule}" for rule in there.rules if rule not in router.rules]
         kept = {(route.to, route.table) for route in router.routes}

@@ -11,9 +11,9 @@ from tests.l2.user.frames import tcp
 from tests.l2.user.test_split import datagrams
 from weft.l2.user import vnet
 from weft.l2.user.layout import layout
-from weft.l2.user.merge import Train, merged, searched, train
+from weft.l2.user.merge import Train, merged, train
 from weft.l2.user.split import finish
-from weft.l2.user.whole import whole
+from weft.l2.user.stream import BUFFER, LEAD, Streams
 from weft.wire.checksum import checksum
 from weft.wire.packet import dissect
 from weft.wire.verify import wrong_checksums
@@ -73,33 +73,65 @@ def test_damage_stays_visible(data: st.DataObject) -> None:
     assert alone or any(wrong_checksums(dissect(frame)) for _, frame in frames(found))
 
 
+def glance(parts: list[bytes]) -> bytes | None:
+    """The packet that a train is seen to be at a glance, offload header first."""
+    buffer, data = memoryview(bytearray(b"\xee" * BUFFER)), b"".join(parts)
+    buffer[LEAD : LEAD + len(data)] = data
+    pieces = Streams(buffer).stream(len(data), len(parts[0]))
+    if pieces is None:
+        return None
+    made = b"".join((pieces.offload, pieces.header, *pieces.payload))
+    assert (pieces.octets, pieces.datagrams) == (len(made) - vnet.SIZE, len(parts))
+    return made
+
+
 @given(st.data())
 def test_the_quick_look_and_the_search_agree(data: st.DataObject) -> None:
     version, options = data.draw(st.sampled_from([4, 6])), data.draw(st.sampled_from([b"", bytes(12)]))
     flags, mss = data.draw(st.sampled_from([0x10, 0x18, 0x11])), data.draw(st.sampled_from([99, 100, 1398]))
     payload = bytes(range(256)) * data.draw(st.integers(2, 10))
-    frame = tcp(payload, version=version, flags=flags, options=options, sequence=data.draw(st.integers(0, 2**32 - 1)))
+    sequence, ident = data.draw(st.integers(0, 2**32 - 1)), data.draw(st.integers(0, 0xFFFF))
+    frame = tcp(payload, version=version, flags=flags, options=options, sequence=sequence, ident=ident)
     parts = [bytearray(part) for part in datagrams(frame, mss)]
     for _ in range(data.draw(st.integers(0, 2))):
         index = data.draw(st.integers(0, len(parts) - 1))
         parts[index][data.draw(st.integers(8, min(len(parts[index]), 100) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    size, shape = len(parts[0]), layout(parts[0])
-    if shape is None or len(parts[-1]) <= shape.payload:
+    whole = [bytes(part) for part in parts]
+    shape = layout(whole[0])
+    if shape is None or len(whole[-1]) <= shape.payload:
+        assert glance(whole) is None
         return
-    rows = np.frombuffer(b"".join(bytes(part).ljust(size, b"\xee") for part in parts), np.uint8).reshape(-1, size)
-    lengths = np.array([len(part) for part in parts], np.int64)
-    quick, found = train(rows, lengths, shape), searched(rows, lengths, shape)
-    assert quick.runs == found.runs
-    assert quick.payloads.tolist() == found.payloads.tolist()
+    found = read(whole)
+    made = glance(whole)
+    if made is not None:
+        (run,) = found.runs
+        out = memoryview(bytearray(70000))
+        assert (run.first, run.end) == (0, len(whole))
+        assert made == bytes(out[: merged(found, run, out)])
 
 
-def test_an_ordinary_train_is_seen_at_a_glance() -> None:
-    for version in (4, 6):
-        parts = datagrams(tcp(bytes(5000), version=version, flags=0x18), 1398)
-        size, shape = len(parts[0]), layout(parts[0])
-        assert shape is not None
-        rows = np.frombuffer(b"".join(part.ljust(size, b"\0") for part in parts), np.uint8).reshape(-1, size)
-        assert whole(rows, np.array([len(part) for part in parts], np.int64), shape) is not None
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(("payload", "flags"), [(5000, 0x18), (5592, 0x10)])
+def test_an_ordinary_train_is_seen_at_a_glance(version: int, payload: int, flags: int) -> None:
+    assert glance(datagrams(tcp(bytes(payload), version=version, flags=flags), 1398)) is not None
+
+
+@pytest.mark.parametrize(
+    ("version", "sequence", "ident"),
+    [(4, 2**32 - 101, 7), (6, 2**32 - 101, 7), (4, 1000, 0xFFFE), (4, 1000, 0x2453)],  # the last: a checksum of 1
+)
+def test_nothing_carries_into_the_field_before(version: int, sequence: int, ident: int) -> None:
+    """Headers that count on only where two fields are taken for one number."""
+    first = datagrams(tcp(bytes(300), version=version, sequence=sequence, ident=ident), 100)[0]
+    counting = {26: (2, 1), 32: (2, -1), 46: (4, 100)} if version == 4 else {66: (4, 100)}  # field: its size, its step
+    parts = []
+    for index in range(3):
+        part = first
+        for at, (size, step) in counting.items():
+            value = int.from_bytes(first[at - 2 : at + size], "big") + index * step
+            part = part[: at - 2] + value.to_bytes(2 + size, "big") + part[at + size :]
+        parts.append(part)
+    assert glance(parts) is None
 
 
 def test_flows_and_gaps_end_a_run() -> None:

@@ -325,7 +325,7 @@ def test_a_namespace_that_is_made_anew_is_told_and_gets_its_port(underlay: Under
         mine.observe()
         namespace.delete(inside)
         told(mine, f"namespace {inside}: gone")
-        assert mine.observe().flaws["a"] == (f"namespace '{inside}' does not exist; ip netns add {inside}",)
+        assert mine.observe().flaws["a"] == (f"port a: namespace '{inside}' does not exist; ip netns add {inside}",)
         namespace.create(inside)
         link = Links(Channel(namespace=inside)).create(Change(name="eth0", kind="bridge"))
         left = Links(Channel(namespace=inside)).get("eth0")

@@ -25,6 +25,7 @@ from weft.wire.packet import dissect
 pytestmark = pytest.mark.system
 FRESH = Heard(BLUE, STRANGER, "a")
 REMEMBERED = Heard(BLUE, STRANGER, "a", fresh=False)
+GONE = Heard(BLUE, STRANGER, "a", gone=True)
 
 
 @pytest.fixture
@@ -67,18 +68,18 @@ def test_a_mac_that_was_remote_shows_up(underlay: Underlay, path: UserDatapath) 
 
 def test_who_was_there_before_is_heard_at_once_and_at_every_look(underlay: Underlay, path: UserDatapath) -> None:
     say(underlay, request(STRANGER))
-    until(path, lambda each: each == FRESH)
+    assert FRESH in until(path, lambda each: each == FRESH)
     path.watch([BLUE])
-    until(path, lambda each: each == REMEMBERED)
+    assert REMEMBERED in until(path, lambda each: each == REMEMBERED)
     path.observe()
-    until(path, lambda each: each == REMEMBERED)
+    assert REMEMBERED in until(path, lambda each: each == REMEMBERED)
 
 
 def test_who_lost_the_port_is_gone(underlay: Underlay, path: UserDatapath) -> None:
     say(underlay, request(STRANGER))
     until(path, lambda each: each == FRESH)
     bring(path, NodePlan("h1"))  # type: ignore[arg-type]
-    until(path, lambda each: each == Heard(BLUE, STRANGER, "a", gone=True))
+    assert GONE in until(path, lambda each: each == GONE)
 
 
 def test_who_was_at_a_port_that_was_down_is_gone(underlay: Underlay, path: UserDatapath) -> None:
@@ -86,9 +87,9 @@ def test_who_was_at_a_port_that_was_down_is_gone(underlay: Underlay, path: UserD
     until(path, lambda each: each == FRESH)
     ip(f"{underlay.prefix}a", "ip", "link", "set", "eth0", "down")
     bring(path, Overlay(arp=Arp.FLOOD).plan(underlay, 0))  # type: ignore[arg-type]
-    until(path, lambda each: each == Heard(BLUE, STRANGER, "a", gone=True))
+    assert GONE in until(path, lambda each: each == GONE)
     say(underlay, request(STRANGER))
-    until(path, lambda each: each == FRESH)
+    assert FRESH in until(path, lambda each: each == FRESH)
 
 
 def test_a_new_forwarder_is_listened_to_as_well(underlay: Underlay, path: UserDatapath) -> None:

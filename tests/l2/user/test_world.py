@@ -91,4 +91,5 @@ def test_a_udp_frame_that_nobody_has_cut_is_known_by_its_length(v: int, size: in
 
 @given(st.binary(min_size=0, max_size=200), st.integers(1, 200))
 def test_any_octets_are_a_train_or_not(octets: bytes, size: int) -> None:
-    uncut(memoryview(octets), size)
+    offload = uncut(memoryview(octets), size)
+    assert offload is None or 14 + 20 + 8 <= offload.start + 8 <= len(octets)

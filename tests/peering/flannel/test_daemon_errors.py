@@ -109,6 +109,19 @@ def test_a_device_that_is_not_there(server: Etcd, node: Make) -> None:
     assert "no device eth0; no device eth7; no device has 10.9.9.9; name the right one with -iface" in said
 
 
+def test_a_device_that_nobody_else_can_reach(server: Etcd, node: Make) -> None:
+    server.put("config", CONFIG)
+    mine = node(5)
+    mine.start("-iface=lo", "-iface=eth0")
+    mine.wait()
+    assert "no other node" not in mine.said(), "eth0 was named first"
+    mine.end()
+    mine.host.do("ip link set eth0 name eth5")
+    mine.start("-iface=lo")
+    mine.wait()
+    assert "it meets them by 127.0.0.1 of lo" in one_line(mine, "no other node can reach this one")
+
+
 def test_a_network_that_takes_in_its_underlay(server: Etcd, node: Make) -> None:
     server.put("config", CONFIG | {"Network": "192.168.136.0/24", "SubnetMax": None})
     mine = node(5)

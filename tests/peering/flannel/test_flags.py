@@ -29,10 +29,12 @@ from weft.store.etcd.address import Address
         (["-iface-regex", "["], "-iface-regex '[' is no regular expression (unterminated character set"),
         (["-iface-can-reach=eth0"], "-iface-can-reach is 'eth0'; use one address"),
         (["-subnet-file", "/"], "-subnet-file / is a directory; name a file in it: /subnet.env"),
-        (["-ip-masq=maybe"], "No such option"),
+        (["-ip-masq=maybe"], "-ip-masq is 'maybe'; use true or false"),
         (["-kube-subnet-mgr"], "subnets come from etcd here, not from the Kubernetes API; keep flannel's own daemon"),
         (["-ip-blackhole-route"], "-ip-blackhole-route: weft makes no such route; make it yourself: ip route add"),
-        (["-kube-api-url=x"], "No such option"),
+        (["-kube-api-url=x"], "no such option: -kube-api-url; see `weft flannel --help`"),
+        (["-foo"], "no such option: -foo; see `weft flannel --help`"),
+        (["--ifaces", "eth0"], "no such option: -ifaces; did you mean -iface?"),
     ],
 )
 def test_a_wrong_command_line_is_refused_at_once(
@@ -77,6 +79,19 @@ def test_flags_in_every_form(taken: list[tuple[Address, Options, tuple[str, int]
     assert options.wish.interfaces == ("eth0", "eth1")
     assert (options.masquerade, options.fully_random, options.keep_lease, options.margin) == (True, False, True, 3600.0)
     assert health == ("0.0.0.0", 8471)
+
+
+def test_a_value_may_look_like_a_flag(taken: list[tuple[Address, Options, tuple[str, int]]]) -> None:
+    words = ["-etcd-username", "-iface", "-etcd-password", "-foo=bar", "-no-ip-masq=false", "-cleanup=false"]
+    assert run(["flannel", *words]) == 0
+    where, options, _ = taken[0]
+    assert (where.user, where.password, options.masquerade) == ("-iface", "-foo=bar", True)
+
+
+@pytest.mark.parametrize("word", ["-h", "-help", "--help"])
+def test_help_in_every_form(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["flannel", word]) == 0
+    assert capsys.readouterr().out.startswith("Usage: weft flannel ")
 
 
 def test_the_environment_and_the_defaults(

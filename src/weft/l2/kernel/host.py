@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,17 +13,14 @@ from weft.l2.names import Alias, lawful, parse_alias, renamed
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.netlink import sysctl
-from weft.netlink.addresses import Addresses
-from weft.netlink.bulk import Bulk
-from weft.netlink.channel import Channel
-from weft.netlink.links import Link, Links
-from weft.netlink.namespace import socket_in
+from weft.netlink.links import Link
 from weft.netlink.nft import Suppression, SuppressTable
 from weft.netlink.nft_gateway import GatewayTable
 from weft.netlink.nft_relay import RelayTable
+from weft.netlink.sockets import Sockets
 
 
-class Host:
+class Host(Sockets):
     """`namespace` None: the process's own. `ports` maps a port's namespace as declared to its name on this machine.
 
     `declared`: addresses that ports were put with, where an alias has no room for them. `strays`: devices of ours that
@@ -32,29 +28,13 @@ class Host:
     """
 
     def __init__(self, cluster: str, namespace: str | None, ports: Callable[[str], str]) -> None:
+        super().__init__(namespace)
         self.cluster = cluster
-        self.namespace = namespace
         self.ports = ports
         self.declared: dict[str, tuple[str, ...]] = {}
         self.strays: dict[str, list[Link]] = {}
         self.standing: Mapping[SegmentKey, Standing] = {}
         self._doomed: list[tuple[Link, Callable[[], None] | None]] | None = None
-
-    @cached_property
-    def channel(self) -> Channel:
-        return Channel(namespace=self.namespace)
-
-    @cached_property
-    def links(self) -> Links:
-        return Links(self.channel)
-
-    @cached_property
-    def addresses(self) -> Addresses:
-        return Addresses(self.channel)
-
-    @cached_property
-    def bulk(self) -> Bulk:
-        return Bulk(self.namespace)
 
     @property
     def table(self) -> str:
@@ -123,18 +103,6 @@ class Host:
             if error.kind is not Kind.UNSUPPORTED:
                 raise
             return frozenset()
-
-    @cached_property
-    def raw(self) -> socket.socket:
-        """For frames out of any device; none come in."""
-        return socket_in(self.namespace, socket.AF_PACKET, socket.SOCK_RAW)
-
-    def close(self) -> None:
-        for name in ("channel", "bulk", "suppression", "gateways", "relays", "raw"):
-            if opened := self.__dict__.pop(name, None):
-                opened.close()
-        for name in ("links", "addresses"):
-            self.__dict__.pop(name, None)
 
     def alias(self, link: Link) -> Alias | None:
         """What the link is to us, None if it is not ours."""

@@ -146,13 +146,7 @@ def put_pair(host: Host, port: LocalPort) -> Link:
     name = device(host, port)
     link = host.own(name, "veth")
     target = host.ports(port.attach.target)
-    if not namespace.exists(target):
-        raise WeftError(
-            Kind.FAILED,
-            f"namespace '{target}' does not exist",
-            where=f"port {port.name}",
-            remedy=f"ip netns add {target}",
-        )
+    namespace.required(target, by=f"port {port.name}")
     inside = Channel(namespace=target)
     try:
         links = Links(inside)

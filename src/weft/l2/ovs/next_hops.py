@@ -10,19 +10,16 @@ lib/tnl-neigh-cache.c of Open vSwitch (tnl_arp_snoop); net/core/neighbour.c (NTF
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Collection
 
 from weft.l2.ovs import routes, told_routes
 from weft.l2.ovs.switch import UNDERLAY, Switch
 from weft.l2.ovs.told_routes import Told
 from weft.model.errors import WeftError
-from weft.netlink import message as m
 from weft.netlink import neighbor as n
 from weft.netlink.channel import Channel, NetlinkError
 
 _BUFFER = 1 << 20
-_ONE = 1 << 18  # octets of the longest datagram
 
 
 class NextHops:
@@ -38,7 +35,6 @@ class NextHops:
         """From here on `read` has something to say; the descriptor that tells when."""
         if self._news is None and self._switch.userspace:
             self._news = Channel(namespace=self._switch.host.namespace, groups=(n.RTNLGRP_NEIGH,), buffer=_BUFFER)
-            self._news.socket.setblocking(False)
         return self._news.fileno() if self._news else None
 
     def know(self, remotes: Collection[str], told: Told) -> list[str]:
@@ -88,19 +84,11 @@ class NextHops:
         if self._news is None or (port := self._switch.host.links.get(UNDERLAY)) is None:
             return
         found: dict[str, str] = {}
-        while True:
-            try:
-                datagram = self._news.socket.recv(_ONE)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for told in self._news.heard():
+            if told is None:
                 found |= routes.neighbors(self._switch.host.channel, port)
-                continue
-            for kind, _, body in m.notifications(datagram):
-                if kind == n.RTM_NEWNEIGH and (seen := routes.neighbor(body, port.index)):
-                    found |= dict([seen])
+            elif told[0] == n.RTM_NEWNEIGH and (seen := routes.neighbor(told[2], port.index)):
+                found |= dict([seen])
         for address, mac in found.items():
             self._tell(address, mac)
 

@@ -179,11 +179,10 @@ def _same_home(state: PortState) -> None:
     """Raises WeftError where the end point's namespace is gone: our device keeps it alive, but its name says so."""
     if _inside(state) is None:
         return
-    there = namespace.identity(state.target)
-    if there is None:
-        raise namespace.missing(state.target)
-    if there != state.home:
-        raise WeftError(Kind.FAILED, f"namespace '{state.target}' was made anew", where=f"port {state.port.name}")
+    where = f"port {state.port.name}"
+    namespace.required(state.target, by=where)
+    if namespace.identity(state.target) != state.home:
+        raise WeftError(Kind.FAILED, f"namespace '{state.target}' was made anew", where=where)
 
 
 def _alias(cluster: str, port: LocalPort, **more: str) -> str:
@@ -200,9 +199,7 @@ def _host(cluster: str, port: LocalPort, target: str) -> PortState:
 
 
 def _namespace(cluster: str, port: LocalPort, target: str) -> PortState:
-    if not namespace.exists(target):
-        what = f"namespace '{target}' does not exist"
-        raise WeftError(Kind.FAILED, what, where=f"port {port.name}", remedy=f"ip netns add {target}")
+    namespace.required(target, by=f"port {port.name}")
     return _end_point(cluster, port, target, target)
 
 

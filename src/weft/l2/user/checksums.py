@@ -25,12 +25,6 @@ def sums(rows: Octets) -> Numbers:
     return added.astype(np.int64) * _NATIVE
 
 
-def few(words: npt.NDArray[np.uint16]) -> Numbers:
-    """The sum of every row of at most 200 words, in the machine's order: a float holds it to the last bit."""
-    added = words.astype(np.float32) @ np.ones(words.shape[1], np.float32)
-    return added.astype(np.int64) * _NATIVE
-
-
 def total(data: bytes | bytearray | memoryview) -> int:
     """The sum of one short piece of an even number of octets."""
     return int.from_bytes(data, "big")

@@ -14,9 +14,11 @@ import numpy as np
 from weft.l2.user import ecn, vnet
 from weft.l2.user.arrive import delivery, uncut
 from weft.l2.user.cut import cut
+from weft.l2.user.flowcache import ODD_MARK, FlowCache
 from weft.l2.user.framing import VXLAN
-from weft.l2.user.gather import BUFFER, gather
 from weft.l2.user.merge import merged
+from weft.l2.user.pieces import Pieces, one
+from weft.l2.user.stream import BUFFER, LEAD, ROOM, Streams
 from weft.l2.user.trains import incoming
 from weft.l2.user.underlay import Arrival, Underlay
 from weft.l2.user.world import SegmentState, Tally, World
@@ -32,35 +34,44 @@ class Ingress:
 
     def __init__(self, world: World) -> None:
         self.world, self.tally = world, Tally()
-        self._buffer = memoryview(bytearray(BUFFER))
+        whole = memoryview(bytearray(BUFFER))
+        self._buffer, self._room = whole[LEAD:], whole[LEAD : LEAD + ROOM]
         self._octets = np.frombuffer(self._buffer, np.uint8)
         self._frame = memoryview(bytearray(_FRAME))
+        self._flows = FlowCache(world, self.tally, self._buffer, Streams(whole))
 
     def drain(self, underlay: Underlay, receiver: socket.socket, now: float) -> None:
         """Forwards what waits at a socket."""
         for _ in range(BUDGET):
-            found, more = gather(lambda into: underlay.receive(receiver, into), self._buffer, VXLAN)
-            for at, arrival in found:
-                self.take(underlay, arrival, now, at)
-            if not more:
+            arrival = underlay.receive(receiver, self._room)
+            if arrival is None:
                 return
+            if not self._flows.arrival(underlay, arrival, now):
+                self.take(underlay, arrival, now)
 
-    def take(self, underlay: Underlay, arrival: Arrival, now: float, base: int = 0) -> None:
-        """One datagram or train, which stands in the buffer from `base`."""
-        if arrival.vtep == underlay.vtep:
-            self.tally.drops["our own"] += -(-arrival.octets // max(1, arrival.size)) or 1
-            return
-        if arrival.size < arrival.octets and self._uncut(underlay, arrival, now, base):
-            return
-        for at, size, train, run in incoming(self._octets[base:], arrival.octets, arrival.size):
+    def take(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
+        """One datagram or train, which stands in the buffer."""
+        octets, size, vtep, _ = arrival
+        if vtep == underlay.vtep:
+            self.tally.drops["our own"] += -(-octets // max(1, size)) or 1
+        elif octets <= size:
+            self._single(underlay, arrival, 0, octets, now)
+        elif not self._uncut(underlay, arrival, now):
+            self._each(underlay, arrival, now)
+
+    def _each(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
+        """A train, whatever it is of."""
+        marked = arrival.tos & ODD_MARK
+        for at, size, train, run in incoming(self._octets, arrival.octets, arrival.size):
             if train is None or run is None:
-                self._single(underlay, arrival, base + at, size, now)
+                if marked or not self._flows.datagram(underlay, arrival.vtep, at, size, now):
+                    self._single(underlay, arrival, at, size, now)
                 continue
             count = run.end - run.first
-            state = self._segment(underlay, arrival.vtep, base + at, size, count)
+            state = self._segment(underlay, arrival.vtep, at, size, count)
             if state is not None:
-                made = merged(train, run, self._frame)
-                self._deliver(state, arrival, self._frame[:made], count, now)
+                made = self._frame[: merged(train, run, self._frame)]
+                self._deliver(state, arrival, one(made, count), now)
 
     def _segment(self, underlay: Underlay, vtep: str, at: int, size: int, count: int) -> SegmentState | None:
         """The segment of the datagram at this place; None, counted `count` times, where it is not to be believed."""
@@ -85,48 +96,47 @@ class Ingress:
 
     def _whole(self, state: SegmentState, arrival: Arrival, frame: memoryview, now: float) -> None:
         """A frame that nothing is merged with."""
-        header = delivery(frame, state.longest)
-        if header is None:
+        offload = delivery(frame, state.longest)
+        if offload is None:
             self.tally.drops["oversized"] += 1
             return
-        end = vnet.SIZE + len(frame)
-        self._frame[: vnet.SIZE] = header
-        self._frame[vnet.SIZE : end] = frame
-        self._deliver(state, arrival, self._frame[:end], 1, now)
+        self._deliver(state, arrival, Pieces(offload, frame, [], len(frame), 1), now)
 
-    def _uncut(self, underlay: Underlay, arrival: Arrival, now: float, base: int) -> bool:
+    def _uncut(self, underlay: Underlay, arrival: Arrival, now: float) -> bool:
         """Whether it was one frame that stands for many UDP datagrams."""
-        frame = self._buffer[base + VXLAN.front : base + arrival.octets]
+        frame = self._buffer[VXLAN.front : arrival.octets]
         offload = uncut(frame, arrival.size)
         if offload is None:
             return False
-        if (state := self._segment(underlay, arrival.vtep, base, arrival.octets, 1)) is not None:
-            for one in cut(frame, offload):
-                self._whole(state, arrival, memoryview(one), now)
+        if (state := self._segment(underlay, arrival.vtep, 0, arrival.octets, 1)) is not None:
+            for each in cut(frame, offload):
+                self._whole(state, arrival, memoryview(each), now)
         return True
 
-    def _deliver(self, state: SegmentState, arrival: Arrival, packet: memoryview, count: int, now: float) -> None:
-        """`packet`: offload header and frame, which stands for `count` datagrams."""
+    def _deliver(self, state: SegmentState, arrival: Arrival, pieces: Pieces, now: float) -> None:
         tally, key = self.tally, state.segment.key
-        frame = packet[vnet.SIZE :]
-        if arrival.tos & ecn.MASK and not ecn.arrive(frame, arrival.tos):
+        offload, header, payload, octets, count = pieces
+        if arrival.tos & ecn.MASK and not ecn.arrive(header, arrival.tos):
             tally.drops["congestion"] += count
             return
         tally.tunnel_in[key] += count
-        tally.tunnel_in_octets[key] += len(frame)
-        way = state.switch.from_tunnel(arrival.vtep, frame, now)
+        tally.tunnel_in_octets[key] += octets
+        epoch = state.switch.epoch
+        way = state.switch.from_tunnel(arrival.vtep, header, now)
         if way.drop:
             tally.drops[way.drop] += count
-        if way.punt and not self.world.ears.arrived(key, arrival.vtep, frame):
+        if way.punt and not self.world.ears.arrived(key, arrival.vtep, memoryview(header)):
             tally.drops["punt"] += count
         for name in way.ports:
             port = self.world.ports.get(name)
             if port is None:
                 continue
             try:
-                port.device.write((packet,))
+                port.device.write((offload, header, *payload))
             except OSError:
                 tally.drops["port does not take it"] += count
                 continue
             tally.port_out[name] += count
-            tally.port_out_octets[name] += len(frame)
+            tally.port_out_octets[name] += octets
+        if len(way.ports) == 1 and not arrival.tos & ODD_MARK:
+            self._flows.remember(state, epoch, arrival.vtep, header, way.ports[0])

@@ -23,7 +23,6 @@ from weft.l2.user import vnet
 from weft.l2.user.checksums import MODULUS, Numbers, Octets, column, complement, sums, total
 from weft.l2.user.layout import Layout
 from weft.l2.user.vnet import Offload
-from weft.l2.user.whole import whole
 
 _ACK, _PSH, _TCP = 0x10, 0x08, 6
 _LONGEST = 65535  # octets of an IP packet
@@ -63,16 +62,6 @@ def _must_agree(shape: Layout) -> npt.NDArray[np.bool_]:
 
 def train(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
     """Looks through datagrams (rows, of these lengths) for runs, in order; `shape` is the first one's."""
-    found = whole(rows, lengths, shape)
-    if found is not None:
-        claimed, edges = found
-        runs = [Run(first, end, False) for first, end in pairwise(edges)]
-        return Train(rows, lengths, shape, claimed, _bounded(runs, lengths, shape))
-    return searched(rows, lengths, shape)
-
-
-def searched(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
-    """As `train`, whatever the datagrams are."""
     ip, tcp = shape.ip, shape.tcp
     data = lengths - shape.payload
     at, before = (ip + 2, ip) if shape.version == 4 else (ip + 4, ip + 40)

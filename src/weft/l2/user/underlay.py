@@ -13,7 +13,8 @@ import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -58,6 +59,8 @@ class Underlay:
         self._ipv6 = ":" in vtep
         self._family = socket.AF_INET6 if self._ipv6 else socket.AF_INET
         self.groups: dict[str, socket.socket] = {}
+        self._told: list[tuple[int, int, bytes]] = []  # what came beside the last datagrams, and what it means
+        self._means = (0, 0)
         self.unicast = self._receiver(vtep)
         self._senders = [self._sender() for _ in range(SOURCE_PORTS)] if entropy else [self._sending(self.unicast)]
         self.trains = all(_offers(sender, _UDP_SEGMENT) for sender in self._senders[:1])
@@ -150,13 +153,10 @@ class Underlay:
             octets, ancillary, _, source = receiver.recvmsg_into([buffer], 128)
         except BlockingIOError:
             return None
-        size, tos = octets, 0
-        for level, kind, data in ancillary:
-            if level == _SOL_UDP and kind == _UDP_GRO:
-                size = int.from_bytes(data[:4], "little" if _LITTLE else "big")
-            elif (level, kind) in _TOS:
-                tos = data[0] if len(data) == 1 else int.from_bytes(data[:4], "little" if _LITTLE else "big")
-        return Arrival(octets, size, source[0], tos)
+        if ancillary != self._told:
+            self._told, self._means = ancillary, _means(ancillary)
+        size, tos = self._means
+        return Arrival(octets, size or octets, source[0], tos)
 
     def send(self, bucket: int, vtep: str, parts: Buffers, tos: int) -> None:
         """One datagram. Raises OSError; EMSGSIZE: the underlay does not carry it."""
@@ -205,8 +205,18 @@ def _cut(ipv6: bool, tos: int, size: int) -> Ancillary:
     return (*_mark(ipv6, tos), (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size)))
 
 
-_LITTLE = struct.pack("=H", 1) == b"\1\0"
 _TOS = {(socket.IPPROTO_IP, socket.IP_TOS), (socket.IPPROTO_IPV6, _IPV6_TCLASS)}
+
+
+def _means(ancillary: Iterable[tuple[int, int, bytes]]) -> tuple[int, int]:
+    """Octets of a train's datagrams, 0 where none came; the outer TOS."""
+    size, tos = 0, 0
+    for level, kind, data in ancillary:
+        if level == _SOL_UDP and kind == _UDP_GRO:
+            size = int.from_bytes(data[:4], sys.byteorder)
+        elif (level, kind) in _TOS:
+            tos = data[0] if len(data) == 1 else int.from_bytes(data[:4], sys.byteorder)
+    return size, tos
 
 
 def _offers(of: socket.socket, option: int, value: int = 0) -> bool:

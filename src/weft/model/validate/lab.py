@@ -6,7 +6,8 @@ import ipaddress
 
 from weft.model.address import MTU_MAX, MTU_MIN
 from weft.model.intent import Intent
-from weft.model.lab import LabSpec
+from weft.model.lab import UNDERLAY_DEVICE, LabSpec
+from weft.model.port import AttachKind
 from weft.model.subnet import Span, number, span
 from weft.model.validate.expect import Names, mutation_problems, step_problems
 from weft.model.validate.problem import Path, Problem, device_problem, name_problem, suggestion
@@ -25,6 +26,41 @@ def lab_problems(lab: LabSpec, intent: Intent) -> list[Problem]:
         *step_problems(lab, names),
         *mutation_problems(lab, names),
     ]
+
+
+def build_problems(lab: LabSpec, intent: Intent) -> list[Problem]:
+    """What stands in the way of building this as a lab, and real hosts may well have."""
+    found = _machine_names(lab, intent)
+    for name, port in intent.ports.items():
+        if port.attach.kind is AttachKind.INTERFACE and port.attach.target == UNDERLAY_DEVICE:
+            found.append(_underlays(("ports", name, "attach"), f"port '{name}'", port.node))
+    for name, router in intent.routers.items():
+        for side in router.external:
+            if side.interface == UNDERLAY_DEVICE:
+                path: Path = ("routers", name, "external", side.node, "interface")
+                found.append(_underlays(path, f"router '{name}'", side.node))
+    return found
+
+
+def _machine_names(lab: LabSpec, intent: Intent) -> list[Problem]:
+    """Machines share one set of names: the fabric and containers (`host.namespace`) with all others."""
+    taken = {"fabric": "the lab's fabric"}
+    for name, port in intent.ports.items():
+        if port.attach.kind in (AttachKind.NAMESPACE, AttachKind.INTERFACE):
+            taken[f"{port.node}.{port.attach.target}"] = f"what stands behind port '{name}'"
+    named: list[tuple[Path, str, str]] = [(("nodes", name), "node", name) for name in intent.nodes]
+    named += [((*_UNDERLAY, "routers", each.name), "underlay router", each.name) for each in lab.routers]
+    named += [(("lab", "external", each.name), "external host", each.name) for each in lab.externals]
+    return [
+        Problem(path, f"{kind} '{name}': in a lab {taken[name]} has this name", "choose another")
+        for path, kind, name in named
+        if name in taken
+    ]
+
+
+def _underlays(path: Path, subject: str, node: str) -> Problem:
+    what = f"{subject}: in a lab {UNDERLAY_DEVICE} of node '{node}' is its way to the underlay"
+    return Problem(path, what, "name another device")
 
 
 def _segments(lab: LabSpec, intent: Intent) -> list[Problem]:
@@ -120,17 +156,28 @@ def _mtu(path: Path, subject: str, mtu: int) -> list[Problem]:
 def _externals(lab: LabSpec, intent: Intent) -> list[Problem]:
     found: list[Problem] = []
     taken = set(intent.nodes) | {router.name for router in lab.routers}
+    held = {
+        (port.node, port.attach.target): f"port '{name}'"
+        for name, port in intent.ports.items()
+        if port.attach.kind is AttachKind.INTERFACE
+    }
     for host in lab.externals:
         path: Path = ("lab", "external", host.name)
+        subject = f"external host '{host.name}'"
         found += name_problem(path, "external host", host.name)
         if host.name in taken:
-            what = f"external host '{host.name}': a node or underlay router has this name"
-            found.append(Problem(path, what, "choose another"))
+            found.append(Problem(path, f"{subject}: a node or underlay router has this name", "choose another"))
         if host.node not in intent.nodes:
-            what = f"external host '{host.name}': unknown node '{host.node}'"
+            what = f"{subject}: unknown node '{host.node}'"
             found.append(Problem((*path, "node"), what, suggestion(host.node, intent.nodes, "node")))
-        found += device_problem((*path, "interface"), f"external host '{host.name}'", host.interface)
+        found += device_problem((*path, "interface"), subject, host.interface)
+        other = held.setdefault((host.node, host.interface), subject)
+        if host.interface == UNDERLAY_DEVICE:
+            found.append(_underlays((*path, "interface"), subject, host.node))
+        elif other != subject:
+            what = f"{subject}: behind {host.interface} of node '{host.node}' stands {other} already"
+            found.append(Problem((*path, "interface"), what, "name another device"))
         if ipaddress.ip_interface(host.address).ip.is_multicast:
-            what = f"external host '{host.name}': {host.address} is a multicast address"
+            what = f"{subject}: {host.address} is a multicast address"
             found.append(Problem((*path, "address"), what, "choose a host's address"))
     return found

@@ -109,7 +109,7 @@ class Daemon:
             self._previous, self._etcd_lease = (remembered.subnet, remembered.subnet6), remembered.etcd_lease
             held = await self._patiently("etcd", self._hold)
             await self._start(held)
-            for what, remedy in self._around.obstacles():
+            for what, remedy in self._around.obstacles(self._external):
                 self._log(what, warning=True, remedy=remedy)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(

@@ -8,7 +8,6 @@ agrees, nobody has to look. Lost notifications count as a change.
 from __future__ import annotations
 
 import asyncio
-import errno
 import struct
 from collections.abc import Mapping
 from typing import Protocol
@@ -32,7 +31,6 @@ _GROUPS = (
     r.RTNLGRP_IPV6_ROUTE,
 )
 _BUFFER = 4 << 20
-_ONE = 1 << 18
 _INDEX = struct.Struct("=i")  # at offset 4 of ifinfomsg, ndmsg and ifaddrmsg alike
 _STATIC = n.NUD_NOARP | n.NUD_PERMANENT
 _DST, _OIF, _GATEWAY = 1, 4, 5
@@ -56,7 +54,6 @@ class Drift:
 
     def __init__(self, namespace: Namespace, writers: frozenset[int]) -> None:
         self._channel = Channel(namespace=namespace, groups=_GROUPS, buffer=_BUFFER)
-        self._channel.socket.setblocking(False)
         self._writers = writers
         self._devices: dict[int, Wanted] = {}
         self._names: dict[int, str] = {}
@@ -78,21 +75,13 @@ class Drift:
         self._touched.clear()
 
     def _read(self) -> None:
-        while True:
-            try:
-                datagram = self._channel.socket.recv(_ONE)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for told in self._channel.heard():
+            if told is None or self._matters(*told):
                 self._touched.set()
-                continue
-            for kind, cause, body in m.notifications(datagram):
-                if cause not in self._writers and self._matters(kind, body):
-                    self._touched.set()
 
-    def _matters(self, kind: int, body: bytes) -> bool:
+    def _matters(self, kind: int, cause: int, body: bytes) -> bool:
+        if cause in self._writers:
+            return False
         if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
             return self._route(kind == r.RTM_NEWROUTE, body)
         (index,) = _INDEX.unpack_from(body, 4)

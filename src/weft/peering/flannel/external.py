@@ -8,7 +8,6 @@ that leads to one with the addresses needed is taken. Without any it is the devi
 from __future__ import annotations
 
 import asyncio
-import errno
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +47,6 @@ class Underlay:
         self._ear = Channel(
             namespace=namespace, groups=(RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR), buffer=1 << 20
         )
-        self._ear.socket.setblocking(False)
         self._index = 0
         self._mtu = 0
 
@@ -150,22 +148,12 @@ class Underlay:
 
     def _drained(self) -> bool:
         """Reads all that waits; whether it matters."""
-        matters = False
-        while True:
-            try:
-                datagram = self._ear.socket.recv(1 << 18)
-            except BlockingIOError:
-                return matters
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                matters = True
-                continue
-            for kind, _, body in m.notifications(datagram):
-                matters |= kind in (RTM_NEWADDR, RTM_DELADDR)
-                if kind == RTM_NEWLINK and struct.unpack_from("=i", body, 4)[0] == self._index:
-                    mtu = m.to_int(m.parse(body, 16).get(4), self._mtu)  # IFLA_MTU
-                    matters |= mtu != self._mtu
+        return bool([told for told in self._ear.heard() if told is None or self._matters(*told)])
+
+    def _matters(self, kind: int, cause: int, body: bytes) -> bool:
+        if kind == RTM_NEWLINK and struct.unpack_from("=i", body, 4)[0] == self._index:
+            return m.to_int(m.parse(body, 16).get(4), self._mtu) != self._mtu  # IFLA_MTU
+        return kind in (RTM_NEWADDR, RTM_DELADDR)
 
 
 def _address(text: str) -> Address | None:

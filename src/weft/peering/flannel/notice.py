@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 import struct
 
@@ -21,7 +20,6 @@ from weft.netlink.links import RTNLGRP_LINK
 from weft.netlink.namespace import Namespace, entered
 
 _GROUPS = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, r.RTNLGRP_IPV4_ROUTE)
-_ONE = 1 << 18
 _OIF = 4
 _INDEX = struct.Struct("=i")  # at offset 4 of ifinfomsg and ifaddrmsg alike
 
@@ -32,7 +30,6 @@ class Notice:
     def __init__(self, namespace: Namespace, device: str, tunnels: IpTunnels) -> None:
         self._namespace, self._device, self._tunnels = namespace, device, tunnels
         self._channel = Channel(namespace=namespace, groups=_GROUPS)
-        self._channel.socket.setblocking(False)
         self._touched = asyncio.Event()
         self._index = 0
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._heard)
@@ -61,21 +58,11 @@ class Notice:
         self._touched.set()
 
     def _heard(self) -> None:
-        while True:
-            try:
-                datagram = self._channel.socket.recv(_ONE)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for told in self._channel.heard():
+            if told is None or self._concerns(*told):
                 self._touched.set()
-                continue
-            for kind, _, body in m.notifications(datagram):
-                if self._concerns(kind, body):
-                    self._touched.set()
 
-    def _concerns(self, kind: int, body: bytes) -> bool:
+    def _concerns(self, kind: int, cause: int, body: bytes) -> bool:
         if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
             return m.to_int(m.parse(body, r.RTMSG.size).get(_OIF)) == self._index
         return bool(_INDEX.unpack_from(body, 4)[0] == self._index)

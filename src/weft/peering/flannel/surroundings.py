@@ -1,4 +1,4 @@
-"""What a node needs beside its backend: the subnet file, masquerading, and a word where the host does not forward."""
+"""What a node needs beside its backend: the subnet file, masquerading, and a word on what stands in its way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from weft.netlink import nft_forward, sysctl
 from weft.peering.flannel import subnet_file
+from weft.peering.flannel.backend import External
 from weft.peering.flannel.config import NetworkConfig
 from weft.peering.flannel.lease import Lease
 from weft.peering.flannel.masquerade import Masquerade
@@ -37,8 +38,11 @@ class Surroundings:
         text = subnet_file.text(self._config, own, mtu, self._options.masquerade)
         subnet_file.write(self._options.subnet_file, text, own.etcd_lease)
 
-    def obstacles(self) -> Iterator[tuple[str, str]]:
-        """What keeps this host from forwarding what containers send, and what to do about it."""
+    def obstacles(self, external: External) -> Iterator[tuple[str, str]]:
+        """What keeps this host from meeting others, or from forwarding what containers send, and the remedy."""
+        meeting = (external.public, external.public6, external.address, external.address6)
+        if own := next((ip for ip in meeting if ip and ip.is_loopback), None):
+            yield f"no other node can reach this one: it meets them by {own} of {external.name}", "give another -iface"
         names = {"ipv4/ip_forward": self._config.four, "ipv6/conf/all/forwarding": self._config.six}
         for name, wanted in names.items():
             if wanted and sysctl.read(name, self._options.namespace) == "0":

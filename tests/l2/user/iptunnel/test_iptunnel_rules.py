@@ -50,7 +50,8 @@ def test_a_wrong_checksum_stays_wrong(damage: int) -> None:
 @given(st.binary(max_size=80))
 def test_any_octets_are_sound_or_not(data: bytes) -> None:
     if header.sound(memoryview(data)):
-        IPv4.decode(data)
+        decoded, _ = IPv4.decode(data)
+        assert int(IPv4Address(decoded.dst)) == header.destination(memoryview(data))
 
 
 networks = st.builds(

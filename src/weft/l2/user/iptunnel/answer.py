@@ -32,17 +32,17 @@ class Limit:
         return True
 
 
-def net_unreachable(packet: memoryview, own: str) -> bytes | None:
+def net_unreachable(packet: bytearray | memoryview, own: str) -> bytes | None:
     """For a packet that no route fits; None where none may be given."""
     return _answer(packet, own, UNREACHABLE)
 
 
-def time_exceeded(packet: memoryview, own: str) -> bytes | None:
+def time_exceeded(packet: bytearray | memoryview, own: str) -> bytes | None:
     """For a packet whose TTL ran out; None where none may be given."""
     return _answer(packet, own, TIME_EXCEEDED)
 
 
-def _answer(packet: memoryview, own: str, kind: int) -> bytes | None:
+def _answer(packet: bytearray | memoryview, own: str, kind: int) -> bytes | None:
     if not _answerable(packet):
         return None
     quoted = bytes(packet[: (packet[0] & 15) * 4 + 8])
@@ -50,7 +50,7 @@ def _answer(packet: memoryview, own: str, kind: int) -> bytes | None:
     return IPv4(own, to, ICMP, ttl=_TTL).encode(Icmp(kind, 0).encode(quoted))
 
 
-def _answerable(packet: memoryview) -> bool:
+def _answerable(packet: bytearray | memoryview) -> bool:
     """RFC 1812 section 4.3.2.7: never about an ICMP error, a later fragment, a group, or to what is no host."""
     if packet[6] & 0x1F or packet[7] or packet[16] >= 224:
         return False

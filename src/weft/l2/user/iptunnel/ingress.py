@@ -11,10 +11,11 @@ import numpy as np
 from weft.l2.user import vnet
 from weft.l2.user.egress import reason
 from weft.l2.user.framing import BARE
-from weft.l2.user.gather import BUFFER, gather
 from weft.l2.user.iptunnel import answer, header
 from weft.l2.user.iptunnel.state import TunnelState
 from weft.l2.user.merge import merged
+from weft.l2.user.pieces import Pieces, one
+from weft.l2.user.stream import BUFFER, LEAD, ROOM, Streams
 from weft.l2.user.trains import incoming
 from weft.l2.user.underlay import Arrival
 from weft.l2.user.world import Tally
@@ -28,8 +29,10 @@ class TunnelIngress:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self._buffer = memoryview(bytearray(BUFFER))
+        whole = memoryview(bytearray(BUFFER))
+        self._buffer, self._room = whole[LEAD:], whole[LEAD : LEAD + ROOM]
         self._octets = np.frombuffer(self._buffer, np.uint8)
+        self._streams = Streams(whole, BARE)
         self._packet = memoryview(bytearray(_PACKET))
         self._limit = answer.Limit()
 
@@ -37,30 +40,34 @@ class TunnelIngress:
         """Forwards what waits at the tunnel's socket."""
         underlay = state.underlay
         for _ in range(BUDGET):
-            found, more = gather(lambda into: underlay.receive(underlay.unicast, into), self._buffer, BARE)
-            for at, arrival in found:
-                self.take(state, arrival, now, at)
-            if not more:
+            arrival = underlay.receive(underlay.unicast, self._room)
+            if arrival is None:
                 return
+            self.take(state, arrival, now)
 
-    def take(self, state: TunnelState, arrival: Arrival, now: float, base: int = 0) -> None:
-        """One datagram or train, which stands in the buffer from `base`."""
-        if arrival.vtep not in state.routes.vteps:
-            self.tally.drops["not a member"] += -(-arrival.octets // max(1, arrival.size))
-            return
-        for at, size, train, run in incoming(self._octets[base:], arrival.octets, arrival.size, BARE):
+    def take(self, state: TunnelState, arrival: Arrival, now: float) -> None:
+        """One datagram or train, which stands in the buffer."""
+        octets, size, vtep, _ = arrival
+        if vtep not in state.routes.vteps:
+            self.tally.drops["not a member"] += -(-octets // max(1, size))
+        elif octets > size and (pieces := self._streams.stream(octets, size)) is not None:
+            self._deliver(state, pieces, now)
+        else:
+            self._each(state, octets, size, now)
+
+    def _each(self, state: TunnelState, octets: int, size: int, now: float) -> None:
+        """A datagram, or a train that is not one stream."""
+        for at, length, train, run in incoming(self._octets, octets, size, BARE):
             if train is None or run is None:
-                self._deliver(state, vnet.PLAIN, self._buffer[base + at : base + at + size], 1, now)
+                self._deliver(state, Pieces(vnet.PLAIN, self._buffer[at : at + length], [], length, 1), now)
             else:
                 made = self._packet[: merged(train, run, self._packet)]
-                self._deliver(state, made[: vnet.SIZE], made[vnet.SIZE :], run.end - run.first, now)
+                self._deliver(state, one(made, run.end - run.first), now)
 
-    def _deliver(
-        self, state: TunnelState, offload: bytes | memoryview, packet: memoryview, count: int, now: float
-    ) -> None:
-        """`packet` stands for `count` datagrams."""
+    def _deliver(self, state: TunnelState, pieces: Pieces, now: float) -> None:
+        offload, packet, payload, octets, count = pieces
         tally, name = self.tally, state.tunnel.device
-        if not header.sound(packet):
+        if not header.sound(packet, octets - len(packet)):
             tally.drops["not IPv4"] += count
             return
         if header.source(packet) == state.address:
@@ -71,14 +78,14 @@ class TunnelIngress:
             self._expired(state, packet, now)
             return
         try:
-            state.device.write((offload, packet))
+            state.device.write((offload, packet, *payload))
         except OSError:
             tally.drops["port does not take it"] += count
             return
         tally.port_out[name] += count
-        tally.port_out_octets[name] += len(packet)
+        tally.port_out_octets[name] += octets
 
-    def _expired(self, state: TunnelState, packet: memoryview, now: float) -> None:
+    def _expired(self, state: TunnelState, packet: bytearray | memoryview, now: float) -> None:
         """Tells the sender, back through the tunnel."""
         vtep, told = state.routes.find(header.source(packet)), answer.time_exceeded(packet, state.own)
         if vtep is None or told is None or not self._limit.allows(now):

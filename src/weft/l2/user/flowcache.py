@@ -1,0 +1,183 @@
+"""What the slow path found, kept by flow: what comes again goes the same way without being asked all of it again.
+
+A flow here is what one host sends to another inside of one segment: VTEP, VXLAN header, MACs, IP version, traffic class
+and protocol, addresses; TCP or UDP, no fragments, no options in IPv4's header, to one local port. All that
+weft.l2.user.ingress asks of a datagram is answered by these and by tables, but for its length, its checksum (is it
+unfinished?) and the outer mark. Those are looked at each time; what is not as usual is left to the slow path.
+
+A flow is void when its segment is another one, when the switch says so (`Switch.epoch`), when its port is another one,
+and as long as the destination has been silent for too long; it refreshes its source as the slow path would. Only what
+was believed and delivered is remembered, so strangers put nothing in here, and of all the cache has room for FLOWS.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from weft.l2.user import vnet
+from weft.l2.user.checksums import MODULUS, total
+from weft.l2.user.device import Buffers
+from weft.l2.user.framing import VXLAN
+from weft.l2.user.stream import Streams
+from weft.l2.user.switch import Entry
+from weft.l2.user.underlay import Arrival, Underlay
+from weft.l2.user.vnet import Offload
+from weft.l2.user.world import PortState, SegmentState, Tally, World
+
+FLOWS = 4096
+ODD_MARK = 1  # ECT(1) and CE change inner packets (weft.l2.user.ecn)
+_TCP, _UDP = 6, 17
+_CHECKSUM = {_TCP: 16, _UDP: 6}
+_IP = VXLAN.ip
+_IPV4, _IPV6 = 0x45, 6
+_HEADERS = 14 + 40 + 20
+# VXLAN header, MACs, ethertype and the IP header's first two octets; then without lengths, identification, TTL and
+# checksum of IPv4 (so: fragment, protocol, addresses), without flow label, length and hop limit of IPv6.
+_KEY4: Callable[..., tuple[int, ...]] = struct.Struct("=QQQ4xHxB2xQ").unpack_from
+_KEY6: Callable[..., tuple[int, ...]] = struct.Struct("=QQQ4xBxQQQQ").unpack_from
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Datagrams of `least` to `longest` octets from `vtep`, one of `members`, go to `port`; `epoch`: of the switch that
+    said so. `tcp`: where TCP's header starts, 0 for UDP. `fields` finds length and checksum; `sum`: of the pseudo
+    header with no length; `unfinished`: the offload header for such a checksum."""
+
+    state: SegmentState
+    vtep: str
+    members: frozenset[str]
+    epoch: int
+    port: PortState
+    source: Entry | None
+    destination: Entry
+    age: float
+    tcp: int
+    least: int
+    longest: int
+    fields: Callable[[memoryview, int], tuple[int, ...]]
+    sum: int
+    unfinished: bytes
+
+
+class FlowCache:
+    """Of one Ingress; `data`: its buffer, from the first datagram on."""
+
+    def __init__(self, world: World, tally: Tally, data: memoryview, streams: Streams) -> None:
+        self._world, self._tally, self._data, self._streams = world, tally, data, streams
+        self._flows: dict[tuple[int, ...], Flow] = {}
+
+    def arrival(self, underlay: Underlay, arrival: Arrival, now: float) -> bool:
+        """Whether a datagram, or a train that is one stream, went its remembered way."""
+        octets, size, vtep, tos = arrival
+        if tos & ODD_MARK:
+            return False
+        if octets <= size:
+            return self.datagram(underlay, vtep, 0, octets, now)
+        flow = self._find(underlay, vtep, 0, now)
+        if flow is None or not flow.tcp:
+            return False
+        stream = self._streams.behind(flow.tcp, octets, size)
+        if stream is None:
+            return False
+        offload, header, payload, octets, count = stream
+        self._give(flow, (offload, header, *payload), octets, count, now)
+        return True
+
+    def datagram(self, underlay: Underlay, vtep: str, at: int, size: int, now: float) -> bool:
+        """Whether a datagram whose mark changes nothing went its remembered way."""
+        flow = self._find(underlay, vtep, at, now)
+        if flow is None or not flow.least <= size <= flow.longest:
+            return False
+        length, stands = flow.fields(self._data, at)
+        unfinished = stands and (flow.sum + length - stands) % MODULUS == 0
+        offload = flow.unfinished if unfinished else vnet.PLAIN
+        self._give(flow, (offload, self._data[at + VXLAN.front : at + size]), size - VXLAN.front, 1, now)
+        return True
+
+    def _find(self, underlay: Underlay, vtep: str, at: int, now: float) -> Flow | None:
+        data = self._data
+        version = data[at + _IP]
+        if version == _IPV4:
+            flow = self._flows.get(_KEY4(data, at))
+        elif version >> 4 == _IPV6:
+            flow = self._flows.get(_KEY6(data, at))
+        else:
+            return None
+        if flow is None or flow.vtep != vtep:
+            return None
+        state = flow.state
+        if (
+            state.switch.epoch == flow.epoch
+            and state.members is flow.members
+            and state.underlay is underlay
+            and now - flow.destination.seen <= flow.age
+            and self._world.segments.get(state.segment.key) is state
+            and self._world.ports.get(flow.port.port.name) is flow.port
+        ):
+            return flow
+        return None
+
+    def _give(self, flow: Flow, parts: Buffers, octets: int, count: int, now: float) -> None:
+        tally, key, name = self._tally, flow.state.segment.key, flow.port.port.name
+        if flow.source is not None:
+            flow.source.seen = now
+        tally.tunnel_in[key] += count
+        tally.tunnel_in_octets[key] += octets
+        try:
+            flow.port.device.write(parts)
+        except OSError:
+            tally.drops["port does not take it"] += count
+            return
+        tally.port_out[name] += count
+        tally.port_out_octets[name] += octets
+
+    def remember(self, state: SegmentState, epoch: int, vtep: str, frame: bytearray | memoryview, name: str) -> None:
+        """A frame that came from a VTEP with a mark that changes nothing went to the port `name` alone; `epoch`: the
+        switch's, before it was asked. Tables may have changed since, in another thread."""
+        switch, members, port = state.switch, state.members, self._world.ports.get(name)
+        destination = switch.learned.get(bytes(frame[:6]))
+        if port is None or destination is None or destination.port != name:
+            return
+        if vtep not in members and not state.open:
+            return
+        found = _judged(memoryview(state.vxlan + bytes(frame[:_HEADERS])))
+        if found is None:
+            return
+        key, at, protocol, addresses = found
+        place = at + _CHECKSUM[protocol]
+        before, length = (at - _IP, _IP + 2) if at == _IP + 20 else (0, _IP + 4)
+        if len(self._flows) >= FLOWS:
+            self._flows.clear()
+        self._flows[key] = Flow(
+            state=state,
+            vtep=vtep,
+            members=members,
+            epoch=epoch,
+            port=port,
+            source=switch.learned.get(bytes(frame[6:12])) if switch.learning else None,
+            destination=destination,
+            age=switch.age,
+            tcp=at if protocol == _TCP else 0,
+            least=place + 2,
+            longest=state.longest + VXLAN.front,
+            fields=struct.Struct(f">{length}xH{place - length - 2}xH").unpack_from,
+            sum=addresses + protocol - before,
+            unfinished=Offload(vnet.NEEDS_CSUM, start=at - VXLAN.front, offset=_CHECKSUM[protocol]).encode(),
+        )
+
+
+def _judged(data: memoryview) -> tuple[tuple[int, ...], int, int, int] | None:
+    """Of a datagram that a flow can be remembered of: the key, where TCP or UDP starts, which of them it is, the sum
+    of the addresses."""
+    kind = bytes(data[_IP - 2 : _IP])
+    if kind == b"\x08\x00" and len(data) >= _IP + 28 and data[_IP] == _IPV4:
+        fragment = data[_IP + 6] & 0x3F or data[_IP + 7]
+        key, at, protocol, addresses = _KEY4(data), _IP + 20, data[_IP + 9], data[_IP + 12 : _IP + 20]
+    elif kind == b"\x86\xdd" and len(data) >= _IP + 48 and data[_IP] >> 4 == _IPV6:
+        fragment = 0
+        key, at, protocol, addresses = _KEY6(data), _IP + 40, data[_IP + 6], data[_IP + 8 : _IP + 40]
+    else:
+        return None
+    return None if fragment or protocol not in _CHECKSUM else (key, at, protocol, total(addresses))

@@ -1,0 +1,345 @@
+"""Who remembers flows forwards as who does not: the same frames to the same ports, the same counters and tables."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.l2.user.frames import BROADCAST, A, B, C, arp, tcp, udp
+from tests.l2.user.test_split import datagrams
+from weft.l2.user import flowcache
+from weft.l2.user.ingress import Ingress
+from weft.l2.user.underlay import Arrival, Underlay
+from weft.l2.user.world import PortState, SegmentState, Tally, World
+from weft.model.network import Arp, SegmentKey
+from weft.model.port import Attach, AttachKind
+from weft.plan import tables
+from weft.plan.port import LocalPort
+from weft.plan.segment import Segment
+from weft.plan.tables import Table
+from weft.wire.checksum import checksum
+from weft.wire.ethernet import Tag
+from weft.wire.packet import dissect
+from weft.wire.vxlan import Vxlan
+
+OWN, MEMBER, OTHER, STRANGER = "192.168.33.1", "192.168.33.2", "192.168.33.3", "192.168.33.66"
+SEGMENT = Segment(SegmentKey(4789, 5000), "blue", OWN, 1450, True, 300, Arp.FLOOD)
+PORTS = ("left", "right")
+Train = tuple[bytes, ...]
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def _unfinished(frame: bytes) -> bytes:
+    """The frame with the pseudo header's sum where TCP's or UDP's checksum stands."""
+    packet = dissect(frame)
+    assert packet.ip is not None
+    assert packet.ethernet is not None
+    protocol, at = (6, 16) if packet.tcp else (17, 6)
+    start = packet.ethernet.header_length + packet.ip.header_length
+    value = checksum(packet.ip.pseudo().encode(protocol, len(frame) - start)) ^ 0xFFFF
+    return frame[: start + at] + value.to_bytes(2, "big") + frame[start + at + 2 :]
+
+
+def _changed(train: Train, index: int, at: int) -> Train:
+    """One bit of one datagram is another."""
+    datagram = train[index]
+    return (*train[:index], datagram[:at] + bytes((datagram[at] ^ 1,)) + datagram[at + 1 :], *train[index + 1 :])
+
+
+def _pool() -> list[Train]:
+    """Trains and datagrams from A to B, the encapsulation of VNI 5000 first."""
+    front = Vxlan(5000).encode()
+    frames = [
+        udp(b"short"),
+        udp(bytes(200)),
+        udp(bytes(1500)),
+        udp(b"x", dst=BROADCAST),
+        udp(b"x", dst=C),
+        arp(bytes(28)),
+    ]
+    frames += [tcp(b"", version=version, tos=tos) for version in (4, 6) for tos in (0, 1, 2, 3)]
+    frames += [tcp(b"data", tags=(Tag(7),)), tcp(b"", ports=(1, 2)), tcp(bytes(3000)), tcp(b"", dont_fragment=False)]
+    frames += [_unfinished(udp(b"short")), _unfinished(tcp(b"", version=6)), _unfinished(tcp(bytes(3000)))]
+    first, later = bytearray(udp(b"of a fragmented packet")), bytearray(udp(b"of a fragmented packet"))
+    first[20], later[21] = 0x20, 3
+    frames += [
+        bytes(first),
+        bytes(later),
+        _unfinished(udp(b"short"))[:20] + b"\x20" + _unfinished(udp(b"short"))[21:],
+        udp(b"short")[:20],
+        udp(b"short")[:41],
+        tcp(b"")[:50],
+    ]
+    streams = [datagrams(tcp(bytes(500), version=version, flags=0x18), 100) for version in (4, 6)]
+    streams += [datagrams(tcp(bytes(490), options=bytes(12)), 98), datagrams(tcp(bytes(505)), 100)]
+    pool: list[Train] = [(front + frame,) for frame in frames]
+    pool += [
+        (front + udp(b"short"),) * 3,
+        (front + udp(b"short"), front + udp(b"other", dst=C)),
+        (front + tcp(b""),) * 3,
+    ]
+    pool += [tuple(stream) for stream in streams]
+    pool += [
+        _changed(tuple(streams[0]), index, at) for index in (0, 2) for at in (4, 6, 20, 27, 30, 40, 43, 49, 51, 56)
+    ]
+    pool.append(tuple(front + _unfinished(datagram[8:]) for datagram in streams[0]))
+    return pool
+
+
+POOL = _pool()
+
+
+class Device:
+    """A port's device that keeps what it takes; `broken`: it takes nothing."""
+
+    def __init__(self) -> None:
+        self.fd, self.taken, self.broken = -1, list[bytes](), False
+
+    def read(self, buffer: memoryview) -> int:
+        return 0
+
+    def write(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        if self.broken:
+            raise OSError
+        self.taken.append(b"".join(parts))
+
+    def close(self) -> None: ...
+
+
+class Wire:
+    """An underlay on which one thing waits."""
+
+    vtep, port = OWN, 4789
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Arrival, bytes]] = []
+
+    def receive(self, receiver: object, into: memoryview) -> Arrival | None:
+        if not self.waiting:
+            return None
+        arrival, data = self.waiting.pop()
+        into[: len(data)] = data
+        return arrival
+
+
+class Host:
+    """A world with an ingress that remembers flows, or with a new one for everything that comes."""
+
+    def __init__(self, remembers: bool) -> None:
+        self.remembers, self.world, self.wire, self.now = remembers, World(), Wire(), 0.0
+        self.ingress, self.tallies = Ingress(self.world), list[Tally]()
+        self.devices: list[Device] = []
+        self.segment(SEGMENT)
+        for port in PORTS:
+            self.plug(port)
+
+    @property
+    def state(self) -> SegmentState | None:
+        return self.world.segments.get(SEGMENT.key)
+
+    def segment(self, segment: Segment, rebuild: bool = False) -> None:
+        """As weft.l2.user.changes puts it."""
+        state, underlay = self.state, cast(Underlay, self.wire)
+        if state is not None and not rebuild:
+            state.state(segment, underlay)
+            return
+        fresh = SegmentState(segment, underlay)
+        if state is not None:
+            fresh.switch.ports = state.switch.ports
+        self.world.segments[segment.key] = fresh
+
+    def gone(self) -> None:
+        for port in PORTS:
+            self.unplug(port)
+        self.world.segments.pop(SEGMENT.key, None)
+
+    def plug(self, port: str, isolated: bool = False) -> None:
+        self.unplug(port)
+        if self.state is not None:
+            local = LocalPort(
+                port, SEGMENT.key, Attach(kind=AttachKind.TAP, target=port), B, (), 1450, isolated=isolated
+            )
+            self.devices.append(Device())
+            self.world.ports[port] = PortState(local, port, self.devices[-1])
+            self.state.switch.plug(port, isolated)
+
+    def unplug(self, port: str) -> None:
+        if self.world.ports.pop(port, None) and self.state is not None:
+            self.state.switch.unplug(port)
+
+    def table(self, puts: bool, table: Table, mac: str, vtep: str) -> None:
+        rows = tables.fdb([(mac, vtep)]) if table is Table.FDB else tables.flood([vtep])
+        if self.state is not None:
+            (self.state.put if puts else self.state.drop)(table, rows)
+
+    def speaks(self, port: str, mac: str) -> None:
+        if self.state is not None and port in self.world.ports:
+            self.state.switch.from_port(port, _mac(BROADCAST) + _mac(mac) + bytes(50), self.now)
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    def expire(self) -> None:
+        if self.state is not None:
+            self.state.switch.expire(self.now)
+
+    def breaks(self, port: str) -> None:
+        if port in self.world.ports:
+            device = cast(Device, self.world.ports[port].device)
+            device.broken = not device.broken
+
+    def forbids(self) -> None:
+        """Members are others, as another thread changes them: after the table that tells them."""
+        if self.state is not None:
+            self.state.members = frozenset()
+
+    def swaps(self, port: str) -> None:
+        self.devices.append(Device())
+        self.world.ports[port] = replace(self.world.ports[port], device=self.devices[-1])
+
+    def comes(self, train: Train, vtep: str, tos: int, vni: int) -> None:
+        data = b"".join(datagram if vni == 5000 else Vxlan(vni).encode() + datagram[8:] for datagram in train)
+        self.wire.waiting.append((Arrival(len(data), len(train[0]), vtep, tos), data))
+        self.ingress.drain(cast(Underlay, self.wire), cast(socket.socket, None), self.now)
+        if not self.remembers:
+            self.tallies.append(self.ingress.tally)
+            self.ingress = Ingress(self.world)
+
+    def seen(self) -> object:
+        """All that can be seen of it."""
+        counts = [Counter[object]() for _ in Tally.__slots__]
+        for tally in (*self.tallies, self.ingress.tally):
+            for count, name in zip(counts, Tally.__slots__, strict=True):
+                count.update(getattr(tally, name))
+        learned = self.state.switch.learned if self.state else {}
+        return [device.taken for device in self.devices], counts, learned
+
+
+macs, vteps, ports = st.sampled_from([A, B, C]), st.sampled_from([MEMBER, OTHER]), st.sampled_from(PORTS)
+segments = st.builds(
+    replace,
+    st.just(SEGMENT),
+    mtu=st.sampled_from([1450, 1000]),
+    learning=st.booleans(),
+    arp=st.sampled_from([Arp.FLOOD, Arp.PROXY, Arp.SUPPRESS]),
+    group=st.sampled_from([None, None, "239.1.1.1"]),
+    members=st.sampled_from([None, (MEMBER,)]),
+)
+arrivals = st.tuples(
+    st.just("comes"),
+    st.sampled_from(POOL),
+    st.sampled_from([MEMBER, MEMBER, MEMBER, OTHER, STRANGER, OWN]),
+    st.sampled_from([0, 0, 0, 1, 2, 3]),
+    st.sampled_from([5000, 5000, 5000, 5001]),
+)
+ordinary = st.tuples(st.just("comes"), st.sampled_from(POOL), st.just(MEMBER), st.just(0), st.just(5000))
+changes = st.one_of(
+    st.tuples(st.just("segment"), segments, st.booleans()),
+    st.tuples(st.just("gone")),
+    st.tuples(st.just("plug"), ports, st.booleans()),
+    st.tuples(st.just("unplug"), ports),
+    st.tuples(st.just("breaks"), ports),
+    st.tuples(st.just("table"), st.booleans(), st.sampled_from([Table.FDB, Table.FLOOD]), macs, vteps),
+    st.tuples(st.just("speaks"), ports, macs),
+    st.tuples(st.just("passes"), st.sampled_from([1.0, 200.0, 400.0])),
+    st.tuples(st.just("expire")),
+)
+START = [("table", True, Table.FLOOD, A, MEMBER), ("speaks", "left", B)]
+
+
+def forward(remembers: bool, steps: Sequence[tuple[object, ...]]) -> Host:
+    host = Host(remembers)
+    for name, *arguments in [*START, *steps]:
+        getattr(host, str(name))(*arguments)
+    return host
+
+
+@settings(deadline=None)
+@given(st.lists(ordinary | ordinary | arrivals | changes, max_size=40))
+def test_remembering_changes_nothing(steps: list[tuple[object, ...]]) -> None:
+    assert forward(True, steps).seen() == forward(False, steps).seen()
+
+
+def comes(*frames: bytes, vtep: str = MEMBER, tos: int = 0) -> tuple[object, ...]:
+    return ("comes", tuple(Vxlan(5000).encode() + frame for frame in frames), vtep, tos, 5000)
+
+
+SHORT = udp(b"short")
+ISOLATED = [
+    ("segment", replace(SEGMENT, arp=Arp.PROXY), False),
+    ("plug", "right", True),
+    ("speaks", "right", B),
+]
+FRAGMENT = SHORT[:20] + b"\x20" + SHORT[21:]
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        [("passes", 400.0)],
+        [("passes", 1.0)],
+        [("passes", 200.0), ("speaks", "left", B), comes(SHORT), ("passes", 200.0), ("expire",)],
+        [("passes", 400.0), comes(SHORT), ("speaks", "left", B)],
+        [("speaks", "right", B)],
+        [("speaks", "left", A)],
+        [("table", True, Table.FDB, A, MEMBER)],
+        [("table", True, Table.FDB, B, OTHER)],
+        [("table", False, Table.FLOOD, A, MEMBER)],
+        [("table", True, Table.FLOOD, A, OTHER), comes(SHORT, vtep=OTHER)],
+        [comes(SHORT, vtep=STRANGER)],
+        [comes(SHORT, tos=3)],
+        [comes(udp(bytes(1500)))],
+        [comes(_unfinished(SHORT)), comes(_unfinished(SHORT)[:41])],
+        [comes(_unfinished(SHORT))],
+        [comes(FRAGMENT), comes(FRAGMENT), comes(_unfinished(SHORT)[:20] + b"\x20" + _unfinished(SHORT)[21:])],
+        [("unplug", "left")],
+        [("plug", "left", False), ("speaks", "left", B)],
+        [("breaks", "left")],
+        [("gone",)],
+        [("swaps", "left")],
+        [("forbids",)],
+        [("segment", SEGMENT, True)],
+        [("segment", replace(SEGMENT, mtu=40), False)],
+        [*ISOLATED],
+        [*ISOLATED, ("passes", 400.0), comes(SHORT), ("speaks", "right", B)],
+    ],
+)
+def test_what_is_remembered_ends_with_its_reason(then: list[tuple[object, ...]]) -> None:
+    steps = [comes(SHORT), comes(SHORT), *then, comes(SHORT)]
+    assert forward(True, steps).seen() == forward(False, steps).seen()
+
+
+def test_a_flow_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its second datagram does not take the slow path."""
+    for train in (POOL[0], *[each for each in POOL if len(each) > 4][:2]):
+        host, step = forward(True, []), ("comes", train, MEMBER, 0, 5000)
+        host.comes(*step[1:])
+        host.comes(*step[1:])  # the first one's MAC was new, which is a change
+        with monkeypatch.context() as patch:
+            patch.setattr(Ingress, "take", lambda *_: pytest.fail("the slow path"))
+            host.comes(*step[1:])
+        assert len(host.devices[0].taken) == 3
+
+
+def test_strangers_put_nothing_in_and_flows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flowcache, "FLOWS", 4)
+    host = forward(True, [])
+    flows = host.ingress._flows._flows
+    host.comes(POOL[0], STRANGER, 0, 5000)
+    assert not flows
+    for number in range(20):
+        frame = bytearray(POOL[0][0])
+        frame[37] = number  # the low octet of the inner source
+        host.comes((bytes(frame),), MEMBER, 0, 5000)
+        assert len(flows) <= 4
+    assert flows
