@@ -5,7 +5,7 @@ and protocol, addresses; TCP or UDP, no fragments, no options in IPv4's header, 
 weft.l2.user.ingress asks of a datagram is answered by these and by tables, but for its length, its checksum (is it
 unfinished?) and the outer mark. Those are looked at each time; what is not as usual is left to the slow path.
 
-A flow is void when its segment is another one, when the switch says so (`Switch.epoch`), when its port is another one,
+A flow is void when its segment, the segment's members or its port are others, when the switch says so (`Switch.epoch`)
 and as long as the destination has been silent for too long; it refreshes its source as the slow path would. Only what
 was believed and had one way is remembered, so strangers put nothing in here; and there is room for FLOWS.
 """
@@ -36,17 +36,48 @@ _HEADERS = 14 + 40 + 20
 _Fields = Callable[[bytes | memoryview, int], tuple[int, ...]]
 # VXLAN header, MACs, ethertype and the IP header's first two octets; then without lengths, identification, TTL and
 # checksum of IPv4 (so: fragment, protocol, addresses), without flow label, length and hop limit of IPv6.
-_KEY4: _Fields = struct.Struct("=QQQ4xHxB2xQ").unpack_from
-_KEY6: _Fields = struct.Struct("=QQQ4xBxQQQQ").unpack_from
+_KEYS: dict[int, _Fields] = {
+    4: struct.Struct("=QQQ4xHxB2xQ").unpack_from,
+    6: struct.Struct("=QQQ4xBxQQQQ").unpack_from,
+}
+
+
+class _Kind:
+    """Datagrams of TCP or UDP: `key` reads what names a flow, `fields` length and checksum. `tcp`: where TCP's header
+    starts, 0 for UDP. `rest`: what the pseudo header's sum is made of beside addresses and length; `least`: octets that
+    are looked at; `unfinished`: the offload header for such a checksum."""
+
+    def __init__(self, version: int, protocol: int) -> None:
+        upper, length = (_IP + 20, _IP + 2) if version == 4 else (_IP + 40, _IP + 4)
+        checksum = _CHECKSUM[protocol]
+        place = upper + checksum
+        self.key, self.tcp, self.least = _KEYS[version], upper if protocol == _TCP else 0, place + 2
+        self.fields: _Fields = struct.Struct(f">{length}xH{place - length - 2}xH").unpack_from
+        self.addresses = slice(_IP + (12 if version == 4 else 8), upper)
+        self.rest = protocol - (20 if version == 4 else 0)  # IPv4's length is that of its header, too
+        self.unfinished = Offload(vnet.NEEDS_CSUM, start=upper - VXLAN.front, offset=checksum).encode()
+
+
+_KINDS = {(version, protocol): _Kind(version, protocol) for version in _KEYS for protocol in _CHECKSUM}
+
+
+def _kind(data: bytes) -> _Kind | None:
+    """Of a datagram; None where no flow is to be remembered of it."""
+    ethertype = data[_IP - 2 : _IP]
+    if ethertype == b"\x08\x00" and len(data) >= _IP + 28 and data[_IP] == _IPV4:
+        fragment = data[_IP + 6] & 0x3F or data[_IP + 7]
+        return None if fragment else _KINDS.get((4, data[_IP + 9]))
+    if ethertype == b"\x86\xdd" and len(data) >= _IP + 48 and data[_IP] >> 4 == _IPV6:
+        return _KINDS.get((6, data[_IP + 6]))
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Datagrams of `least` to `longest` octets from `vtep`, one of `members`, go to `port`; `epoch`: of the switch that
-    said so. `key` reads what names a flow, `fields` length and checksum. `tcp`: where TCP's header starts, 0 for UDP.
-    `sum`: of the pseudo header with no length; `unfinished`: the offload header for such a checksum."""
+    """Datagrams of up to `longest` octets from `vtep`, one of `members`, go to `port`; `epoch`: of the switch that said
+    so. `sum`: of the pseudo header with no length."""
 
-    key: _Fields
+    kind: _Kind
     state: SegmentState
     vtep: str
     members: frozenset[str]
@@ -55,12 +86,8 @@ class Flow:
     source: Entry | None
     destination: Entry
     age: float
-    tcp: int
-    least: int
     longest: int
-    fields: _Fields
     sum: int
-    unfinished: bytes
 
 
 class FlowCache:
@@ -80,9 +107,9 @@ class FlowCache:
         flow = self._find(underlay, vtep, 0, now)
         if flow is None:
             return 0
-        if not flow.tcp:
+        if not flow.kind.tcp:
             return self._alike(flow, octets, size, now)
-        stream = self._streams.behind(flow.tcp, octets, size)
+        stream = self._streams.behind(flow.kind.tcp, octets, size)
         if stream is None:
             return 0
         offload, header, payload, whole, count = stream
@@ -92,9 +119,9 @@ class FlowCache:
     def datagram(self, underlay: Underlay, vtep: str, at: int, size: int, now: float) -> bool:
         """Whether a datagram whose mark changes nothing went its remembered way."""
         flow = self._find(underlay, vtep, at, now)
-        if flow is None or not flow.least <= size <= flow.longest:
+        if flow is None or not flow.kind.least <= size <= flow.longest:
             return False
-        offload = flow.unfinished if self._unfinished(flow, at) else vnet.PLAIN
+        offload = flow.kind.unfinished if self._unfinished(flow, at) else vnet.PLAIN
         self._give(flow, [(offload, self._data[at + VXLAN.front : at + size])], size - VXLAN.front, 1, now)
         return True
 
@@ -102,12 +129,13 @@ class FlowCache:
         """Those datagrams at the beginning of a train of UDP that are of one flow, each as a frame of its own."""
         if self._unfinished(flow, 0):
             return 0  # nobody may have cut it (weft.l2.user.arrive)
-        data, key, packets, at = self._data, flow.key(self._data, 0), [], 0
-        while at < octets and flow.key(data, at) == key:
+        data, kind, packets, at = self._data, flow.kind, [], 0
+        key = kind.key(data, 0)
+        while at < octets and kind.key(data, at) == key:
             end = min(at + size, octets)
-            if not flow.least <= end - at <= flow.longest:
+            if not kind.least <= end - at <= flow.longest:
                 break
-            offload = flow.unfinished if self._unfinished(flow, at) else vnet.PLAIN
+            offload = kind.unfinished if self._unfinished(flow, at) else vnet.PLAIN
             packets.append((offload, data[at + VXLAN.front : end]))
             at = end
         if packets:
@@ -115,16 +143,16 @@ class FlowCache:
         return at
 
     def _unfinished(self, flow: Flow, at: int) -> bool:
-        length, stands = flow.fields(self._data, at)
+        length, stands = flow.kind.fields(self._data, at)
         return stands != 0 and (flow.sum + length - stands) % MODULUS == 0
 
     def _find(self, underlay: Underlay, vtep: str, at: int, now: float) -> Flow | None:
         data = self._data
         version = data[at + _IP]
         if version == _IPV4:
-            flow = self._flows.get(_KEY4(data, at))
+            flow = self._flows.get(_KEYS[4](data, at))
         elif version >> 4 == _IPV6:
-            flow = self._flows.get(_KEY6(data, at))
+            flow = self._flows.get(_KEYS[6](data, at))
         else:
             return None
         if flow is None or flow.vtep != vtep:
@@ -171,16 +199,13 @@ class FlowCache:
         if vtep not in members and not state.open:
             return
         datagram = state.vxlan + bytes(frame[:_HEADERS])
-        found = _judged(datagram)
-        if found is None:
+        kind = _kind(datagram)
+        if kind is None:
             return
-        key, at, protocol, addresses = found
-        place = at + _CHECKSUM[protocol]
-        before, length = (at - _IP, _IP + 2) if at == _IP + 20 else (0, _IP + 4)
         if len(self._flows) >= FLOWS:
             self._flows.clear()
-        self._flows[key(datagram, 0)] = Flow(
-            key=key,
+        self._flows[kind.key(datagram, 0)] = Flow(
+            kind=kind,
             state=state,
             vtep=vtep,
             members=members,
@@ -189,25 +214,6 @@ class FlowCache:
             source=switch.learned.get(bytes(frame[6:12])) if switch.learning else None,
             destination=destination,
             age=switch.age,
-            tcp=at if protocol == _TCP else 0,
-            least=place + 2,
             longest=state.longest + VXLAN.front,
-            fields=struct.Struct(f">{length}xH{place - length - 2}xH").unpack_from,
-            sum=addresses + protocol - before,
-            unfinished=Offload(vnet.NEEDS_CSUM, start=at - VXLAN.front, offset=_CHECKSUM[protocol]).encode(),
+            sum=total(datagram[kind.addresses]) + kind.rest,
         )
-
-
-def _judged(data: bytes) -> tuple[_Fields, int, int, int] | None:
-    """Of a datagram that a flow can be remembered of: what reads its key, where TCP or UDP starts, which of them it is,
-    the sum of the addresses."""
-    kind = data[_IP - 2 : _IP]
-    if kind == b"\x08\x00" and len(data) >= _IP + 28 and data[_IP] == _IPV4:
-        fragment = data[_IP + 6] & 0x3F or data[_IP + 7]
-        key, at, protocol, addresses = _KEY4, _IP + 20, data[_IP + 9], data[_IP + 12 : _IP + 20]
-    elif kind == b"\x86\xdd" and len(data) >= _IP + 48 and data[_IP] >> 4 == _IPV6:
-        fragment = 0
-        key, at, protocol, addresses = _KEY6, _IP + 40, data[_IP + 6], data[_IP + 8 : _IP + 40]
-    else:
-        return None
-    return None if fragment or protocol not in _CHECKSUM else (key, at, protocol, total(addresses))

@@ -56,7 +56,7 @@ class Ingress:
         if vtep == underlay.vtep:
             self.tally.drops["our own"] += -(-octets // max(1, size)) or 1
         elif octets <= size:
-            self._single(underlay, arrival, 0, octets, now)
+            self._alone(underlay, arrival, 0, octets, now)
         elif done:
             for at in range(done, octets, size):
                 self._single(underlay, arrival, at, min(size, octets - at), now)
@@ -92,9 +92,11 @@ class Ingress:
         return state
 
     def _single(self, underlay: Underlay, arrival: Arrival, at: int, size: int, now: float) -> None:
-        """A datagram by itself; of trains too, so that its flow may be a remembered one."""
-        if not arrival.tos & ODD_MARK and self._flows.datagram(underlay, arrival.vtep, at, size, now):
-            return
+        """One datagram of a train; its flow may be a remembered one."""
+        if arrival.tos & ODD_MARK or not self._flows.datagram(underlay, arrival.vtep, at, size, now):
+            self._alone(underlay, arrival, at, size, now)
+
+    def _alone(self, underlay: Underlay, arrival: Arrival, at: int, size: int, now: float) -> None:
         state = self._segment(underlay, arrival.vtep, at, size, 1)
         if state is not None:
             self._whole(state, arrival, self._buffer[at + VXLAN.front : at + size], now)
