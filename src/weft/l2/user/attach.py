@@ -53,10 +53,11 @@ def sound(state: PortState) -> bool:
 def restate(cluster: str, state: PortState, port: LocalPort, target: str) -> PortState | None:
     """The same device for what the port is now, put right; None where it cannot serve.
 
-    It stays whenever it can: a virtual machine holds it open, routes of others lead by it.
+    It stays whenever it can, since routes of others lead by it. A packet socket is opened anew, for one that has seen
+    its device down says so later; the device under it stays (`release`), which a virtual machine holds open.
     """
     made = replace(state, port=port)
-    if state.gone or _place(made.port, target) != _place(state.port, state.target):
+    if state.gone or port.attach.kind in _PACKETS or _place(made.port, target) != _place(state.port, state.target):
         return None
     try:
         _mend(cluster, made)
@@ -118,9 +119,6 @@ def _mend(cluster: str, state: PortState) -> None:
     """States everything of the device anew. Raises WeftError, OSError."""
     port = state.port
     _same_home(state)
-    if port.attach.kind in _PACKETS:
-        _settle(cluster, port)
-        return
     if state.veth:
         _near(names.veth(cluster, port.name), port.mtu)
     inside = _inside(state)
