@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from weft.agent import doctor, path_mtu
 from weft.agent.doctor import Check, State
 from weft.compile.world import World
-from weft.l2.user import underlay
+from weft.l2.user import receiver
 from weft.l2.user.datapath import UserDatapath
 from weft.model.errors import Kind, WeftError
 from weft.model.intent import Intent
@@ -139,13 +139,36 @@ def test_a_source_that_is_not_here_is_said() -> None:
 def test_what_makes_the_user_datapath_slower_is_told_with_its_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     path = UserDatapath("doctor-test")
     try:
-        monkeypatch.setattr(underlay, "offers", lambda: {"UDP_SEGMENT": False, "UDP_GRO": True, "room": True})
+        monkeypatch.setattr(receiver, "offers", lambda: {"UDP_SEGMENT": False, "UDP_GRO": True, "room": True})
         monkeypatch.setattr("weft.l2.user.facts.missing", dict)
         forwarder, speed = doctor.check_user(path)
         assert (forwarder.state, speed.state) == (State.WARN, State.WARN)
         assert "every datagram that is sent costs a system call" in speed.what
         assert "4.18" in speed.remedy
-        monkeypatch.setattr(underlay, "offers", lambda: {"UDP_SEGMENT": True})
+        monkeypatch.setattr(receiver, "offers", lambda: {"UDP_SEGMENT": True})
         assert [check.state for check in doctor.check_user(path)] == [State.WARN, State.OK]
+    finally:
+        path.close()
+
+
+@pytest.mark.parametrize(
+    ("pids", "wished", "told"),
+    [
+        ((7,), 0, []),
+        ((7,), 1, []),
+        ((8, 0), 0, [(State.OK, "1 of 2 processes have networks to forward")]),
+        ((8, 9), 2, [(State.OK, "2 of 2 processes have networks to forward")]),
+        ((7,), 2, [(State.WARN, "the agent wishes 2 forwarding processes, the forwarder was started with 1")]),
+        ((), 2, []),
+    ],
+)
+def test_the_forwarder_s_processes_are_told_and_that_there_should_be_others(
+    monkeypatch: pytest.MonkeyPatch, pids: tuple[int, ...], wished: int, told: list[tuple[State, str]]
+) -> None:
+    path = UserDatapath("doctor-test")
+    try:
+        monkeypatch.setattr(UserDatapath, "workers", lambda _: (pids, wished))
+        found = [check for check in doctor.check_user(path) if check.name == "workers"]
+        assert [(check.state, check.what) for check in found] == told
     finally:
         path.close()

@@ -177,6 +177,21 @@ def agent(host: Host, *more: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.parametrize(
+    ("datapath", "workers", "said"),
+    [
+        ("kernel", "2", "datapath kernel has no forwarding processes"),
+        ("user", "0", "'0' is no number of forwarding processes"),
+        ("user", "many", "takes a number from 1 to 32, or auto"),
+    ],
+)
+def test_a_wrong_number_of_forwarding_processes_is_refused(host: Host, datapath: str, workers: str, said: str) -> None:
+    refused = host.run("agent", "--node", host.node, "--datapath", datapath, "--workers", workers)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert not {"wb5000", "wx5000"} & host.links()
+
+
 def test_a_node_has_the_datapath_that_it_is_declared_with_and_one_at_a_time(host: Host) -> None:
     with ended(running := agent(host)):
         in_sync(host, running)
@@ -194,6 +209,7 @@ def test_a_node_has_the_datapath_that_it_is_declared_with_and_one_at_a_time(host
         deadline = time.monotonic() + 30
         while "this host stays as it is" not in host.run("status").stdout:
             assert time.monotonic() < deadline, host.run("status")
+        assert f"`weft agent --node {host.node} --cleanup`" in host.run("status").stdout
     assert {"wb5000", "wx5000"} <= host.links()
     assert host.run("agent", "--node", host.node, "--cleanup").returncode == 0
     try:

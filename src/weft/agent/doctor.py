@@ -220,11 +220,22 @@ def check_user(datapath: Datapath) -> Iterator[Check]:
     pid = vtep.pid
     what = f"process {pid} forwards" if pid else "none runs: nothing has been applied here, or it has ended"
     yield Check("forwarder", State.OK if pid else State.WARN, what, "" if pid else "run the agent")
+    yield from _workers(pid, *vtep.workers())
     slower = vtep.slower()
     for feature, (costs, remedy) in slower.items():
         yield Check("speed", State.WARN, f"{feature} is missing: {costs}", remedy)
     if not slower:
         yield Check("speed", State.OK, "has all that makes the user datapath fast")
+
+
+def _workers(front: int | None, pids: tuple[int, ...], wished: int) -> Iterator[Check]:
+    if len(pids) > 1:
+        busy = sum(map(bool, pids))
+        yield Check("workers", State.OK, f"{busy} of {len(pids)} processes have networks to forward")
+    if pids and wished not in (0, len(pids)):
+        what = f"the agent wishes {wished} forwarding processes, the forwarder was started with {len(pids)}"
+        remedy = f"end process {front} when networks may stop for a moment; the agent starts another one"
+        yield Check("workers", State.WARN, what, remedy)
 
 
 def check_ovs(datapath: Datapath) -> Iterator[Check]:

@@ -168,12 +168,16 @@ def below(datapath: Datapath) -> Datapath:
 
 
 def open_layers(
-    kind: DatapathKind, cluster: str = "default", namespace: str | None = None, names: Rename = _same
+    kind: DatapathKind,
+    cluster: str = "default",
+    namespace: str | None = None,
+    names: Rename = _same,
+    workers: int | None = None,
 ) -> Layers:
     """A datapath with the routers beside it. `namespace`: the host's, None for the process's own; `names`: what the
-    namespaces of ports and routers are called here."""
+    namespaces of ports and routers are called here; `workers`: forwarding processes of the user datapath."""
 
     def ports(name: str) -> str:
         return (namespace or OWN) if name == HOST_NAMESPACE else names(name)
 
-    return Layers(open_datapath(kind, cluster, namespace, ports), KernelRouting(cluster, namespace, names))
+    return Layers(open_datapath(kind, cluster, namespace, ports, workers), KernelRouting(cluster, namespace, names))

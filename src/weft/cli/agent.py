@@ -48,6 +48,16 @@ def command(
         DatapathName | None,
         typer.Option(envvar="WEFT_DATAPATH", help="How this node forwards. [default: as the node is declared]"),
     ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            "--workers",
+            envvar="WEFT_WORKERS",
+            metavar="N|auto",
+            help="Processes that forward, for datapath user; a forwarder that runs already keeps its own."
+            " [default: auto, half of the cores, 1 to 4]",
+        ),
+    ] = "",
     cleanup: Annotated[
         bool, typer.Option("--cleanup", help="Remove everything of ours from this host and end.")
     ] = False,
@@ -83,21 +93,26 @@ def command(
     if cleanup:
         _cleanup(where, node, datapath)
         return
-    driver = _driver(where, node, datapath)
+    driver = _driver(where, node, datapath, workers)
     try:
         run(_agent(where, node, driver, metrics))
     finally:
         driver.close()
 
 
-def _driver(where: Place, node: str, datapath: DatapathName | None) -> Datapath:
+def _driver(where: Place, node: str, datapath: DatapathName | None, workers: str) -> Datapath:
     from weft.agent.layers import open_layers
     from weft.cli.driver import alone, chosen
+    from weft.l2.user import count
     from weft.model.node import DatapathKind
 
     kind = DatapathKind(datapath.value) if datapath else chosen(where, node)
+    if workers and kind is not DatapathKind.USER:
+        remedy = "leave out --workers and WEFT_WORKERS, or choose datapath user"
+        raise WeftError(Kind.USAGE, f"datapath {kind} has no forwarding processes", where=f"node {node}", remedy=remedy)
+    number = count.workers(workers or "auto") if kind is DatapathKind.USER else None
     alone(kind, where.cluster, node)
-    return open_layers(kind, where.cluster)
+    return open_layers(kind, where.cluster, workers=number)
 
 
 def permitted() -> None:

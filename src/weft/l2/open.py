@@ -13,9 +13,14 @@ def _same(name: str) -> str:
 
 
 def open_datapath(
-    kind: DatapathKind, cluster: str, namespace: str | None = None, ports: Callable[[str], str] = _same
+    kind: DatapathKind,
+    cluster: str,
+    namespace: str | None = None,
+    ports: Callable[[str], str] = _same,
+    workers: int | None = None,
 ) -> Datapath:
-    """`namespace`: the host's, None for the process's own; `ports`: what a port's namespace is called here."""
+    """`namespace`: the host's, None for the process's own; `ports`: what a port's namespace is called here; `workers`:
+    forwarding processes of the user datapath."""
     match kind:
         case DatapathKind.KERNEL:
             from weft.l2.kernel.datapath import KernelDatapath
@@ -24,7 +29,7 @@ def open_datapath(
         case DatapathKind.USER:
             from weft.l2.user.datapath import UserDatapath
 
-            return UserDatapath(cluster, namespace, ports)
+            return UserDatapath(cluster, namespace, ports, workers)
         case DatapathKind.OVS:
             from weft.l2.ovs.datapath import OvsDatapath
 

@@ -20,8 +20,7 @@ from tests.l2.user.stage import captured, sha256, stage, stream
 from weft.agent import doctor
 from weft.agent.doctor import State
 from weft.l2.datapath import Datapath
-from weft.l2.user import process
-from weft.l2.user import underlay as sockets
+from weft.l2.user import process, receiver
 from weft.netlink.namespace import socket_in
 
 pytestmark = pytest.mark.system
@@ -34,8 +33,8 @@ FRAME_MAX = 1514  # octets of a frame on the underlay that is one datagram
 
 _FORWARDER = f"""#!{sys.executable}
 import sys
-from weft.l2.user import underlay
-underlay._UDP_SEGMENT = underlay._UDP_GRO = {UNKNOWN}
+from weft.l2.user import receiver
+receiver.UDP_SEGMENT = receiver.UDP_GRO = {UNKNOWN}
 from weft.l2.user.forwarder import main
 sys.argv = sys.argv[2:]
 sys.exit(main())
@@ -51,8 +50,9 @@ def older(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]
         python.write_text(_FORWARDER)
         python.chmod(0o755)
         monkeypatch.setattr(process, "sys", SimpleNamespace(executable=str(python)))
-        monkeypatch.setattr(sockets, "_UDP_SEGMENT", UNKNOWN)
-        monkeypatch.setattr(sockets, "_UDP_GRO", UNKNOWN)
+        monkeypatch.setenv("WEFT_WORKERS", "1")  # others would be started by Python itself
+        monkeypatch.setattr(receiver, "UDP_SEGMENT", UNKNOWN)
+        monkeypatch.setattr(receiver, "UDP_GRO", UNKNOWN)
 
     return make
 

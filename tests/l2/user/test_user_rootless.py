@@ -69,7 +69,11 @@ def _as_nobody(host: str, place: Path, *command: str, **more: object) -> subproc
 
 
 @pytest.mark.system
-def test_ordinary_users_of_two_machines_share_a_network(underlay: Underlay, place: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ordinary_users_of_two_machines_share_a_network(
+    underlay: Underlay, place: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    monkeypatch.setenv("WEFT_WORKERS", workers)
     python, pipe = sys.executable, subprocess.PIPE
     with ExitStack() as stack:
         machines = []

@@ -14,18 +14,20 @@ from pathlib import Path
 import msgspec
 
 from weft.l2.datapath import Event
-from weft.l2.user import control, process
+from weft.l2.user import control, count, process
 from weft.model.errors import Kind, WeftError
 from weft.netlink import namespace
 
 
 class Client:
-    """`host`: the named network namespace that the host lives in, None for the process's own; `threads` of a forwarder
-    that is started.
+    """`host`: the named network namespace that the host lives in, None for the process's own.
+
+    `workers`: how many processes a forwarder that is started is to have, which it is told in any case; None: as the
+    environment says, and no forwarder is told.
     """
 
-    def __init__(self, cluster: str, host: str | None, threads: int = 1) -> None:
-        self._cluster, self._host, self._threads = cluster, host, threads
+    def __init__(self, cluster: str, host: str | None, workers: int | None = None) -> None:
+        self._cluster, self._host, self._workers = cluster, host, workers
         self._connection: socket.socket | None = None
         self._alerts: socket.socket | None = None
         self.started: subprocess.Popen[bytes] | None = None
@@ -45,9 +47,8 @@ class Client:
                 fresh = True
                 self._attach(self.find())
                 if self._connection is None and start:
-                    connection, self.started = process.start(
-                        self._directory(), self._cluster, self._host, self._threads
-                    )
+                    workers = self._workers or count.workers()
+                    connection, self.started = process.start(self._directory(), self._cluster, self._host, workers)
                     self._attach(connection)
             if self._connection is None:
                 return None
@@ -134,7 +135,7 @@ class Client:
         self._connection = connection
         if self._alerts is None and (alerts := self.find()):
             try:
-                alerts.sendall(control.pack(control.Listen()))
+                alerts.sendall(control.pack(control.Listen(self._workers or 0)))
                 heard = control.receive(alerts)
             except OSError:  # it is about to end
                 heard = None

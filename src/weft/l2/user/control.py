@@ -113,7 +113,9 @@ class Count(msgspec.Struct, frozen=True, tag=True):
 
 
 class Listen(msgspec.Struct, frozen=True, tag=True):
-    pass
+    """`workers`: how many an agent wishes; 0: whatever there is."""
+
+    workers: int = 0
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True):
@@ -139,7 +141,9 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
     step: int = -1
 
     @staticmethod
-    def of(error: WeftError, step: int = -1) -> Failure:
+    def of(error: WeftError | OSError, step: int = -1) -> Failure:
+        if isinstance(error, OSError):
+            return Failure(Kind.FAILED, (error.strerror or str(error)).lower(), "forwarder", "", step)
         return Failure(error.kind, error.what, error.where, error.remedy, step)
 
     def error(self) -> WeftError:
@@ -169,8 +173,14 @@ class HeldTunnel(msgspec.Struct, frozen=True, tag=True):
 
 
 class State(msgspec.Struct, frozen=True, tag=True):
+    """`workers`: the processes that forward, 0 for one that nothing was placed on yet; `wished`: how many an agent
+    would have, 0 where none has said.
+    """
+
     segments: tuple[Held, ...]
     tunnels: tuple[HeldTunnel, ...] = ()
+    workers: tuple[int, ...] = ()
+    wished: int = 0
 
 
 class Counts(msgspec.Struct, frozen=True, tag=True):
@@ -301,12 +311,13 @@ def ended(connection: socket.socket) -> bool:
 
 def receive(connection: socket.socket) -> Answer | None:
     """The next answer; None when the other side hung up. Raises OSError, msgspec.DecodeError."""
-    head = _exactly(connection, 4)
-    body = _exactly(connection, body_length(head)) if head is not None else None
+    head = exactly(connection, 4)
+    body = exactly(connection, body_length(head)) if head is not None else None
     return None if body is None else unpack_answer(body)
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes | None:
+def exactly(connection: socket.socket, size: int) -> bytes | None:
+    """So many octets; None when the other side hung up. Raises OSError."""
     parts = bytearray()
     while len(parts) < size:
         more = connection.recv(min(size - len(parts), 1 << 20))

@@ -41,8 +41,8 @@ class UserDatapath:
     """Implements weft.l2.datapath.Datapath.
 
     `namespace`: the named network namespace that the host lives in, None for the process's own. `ports` maps the
-    namespace that a port names to the namespace's name on this machine (labs rename them). `threads` 2: the
-    forwarder gives each direction a thread of its own.
+    namespace that a port names to the namespace's name on this machine (labs rename them). `workers`: as
+    weft.l2.user.client.
     """
 
     takes_udp_port = True  # what arrives on a segment's UDP port never reaches a vxlan device beside it
@@ -52,10 +52,10 @@ class UserDatapath:
         cluster: str = "default",
         namespace: str | None = None,
         ports: Callable[[str], str] = _same,
-        threads: int = 1,
+        workers: int | None = None,
     ) -> None:
         self._cluster, self._namespace, self._ports = cluster, namespace, ports
-        self._client = Client(cluster, namespace, threads)
+        self._client = Client(cluster, namespace, workers)
         self._punt = Punt(self._client.find)
         self._devices: tuple[Device, ...] = ()  # of local ports, as last observed
         self._underlay = 0  # index of the device that holds the VTEP address
@@ -108,6 +108,8 @@ class UserDatapath:
                 return None, names.bridge(port.segment), port.segment
             case AttachKind.NAMESPACE:
                 return self._ports(port.attach.target), port.attach.interface, port.segment
+            case AttachKind.TAP:
+                return None, port.attach.target, port.segment
         return None
 
     def _learn(self) -> None:
@@ -174,3 +176,8 @@ class UserDatapath:
     def pid(self) -> int | None:
         """The forwarder's process, None where none runs."""
         return self._client.pid
+
+    def workers(self) -> tuple[tuple[int, ...], int]:
+        """The processes that forward, 0 for one that has nothing to do yet, and how many the agent wishes, 0: any."""
+        answer = self._client.ask(control.Observe(), start=False)
+        return (answer.workers, answer.wished) if isinstance(answer, control.State) else ((), 0)

@@ -1,9 +1,8 @@
-"""The workers: threads that wait for ports and sockets and call Egress and Ingress.
+"""The loop: a thread that waits for ports and sockets and calls Egress and Ingress.
 
-One thread serves local ports and the underlay; on request a second one takes the underlay. System calls and numpy let
-go of the interpreter's lock, but what both lose by waiting for it is about what the second core gains
-(docs/user-vtep.md). A change of what they forward by is made while all stand still: the changer takes the gate, each
-worker finishes its batch and waits before the next.
+A change of what it forwards by is made while it stands still: the changer takes the gate, the loop finishes its batch
+and waits before the next. More cores need more processes (weft.l2.user.front): a second thread loses to the
+interpreter's lock what it gains.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ _SWEEP = 10.0  # seconds between two sweeps of learned MACs
 log = structlog.get_logger("weft.user")
 
 
-class Worker(threading.Thread):
+class Loop(threading.Thread):
     """Calls the handler of each readable descriptor; `lost` is told when a handler finds its device gone."""
 
-    def __init__(self, name: str, gate: threading.Lock, lost: Callable[[int, OSError], None]) -> None:
-        super().__init__(name=name, daemon=True)
-        self._gate, self._lost = gate, lost
-        self.busy = threading.Lock()
+    def __init__(self, lost: Callable[[int, OSError], None]) -> None:
+        super().__init__(name="forwarding", daemon=True)
+        self._lost = lost
+        self._gate, self._busy = threading.Lock(), threading.Lock()
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
 
@@ -52,12 +51,18 @@ class Worker(threading.Thread):
             except OSError:  # the device went, and its descriptor with it
                 pass
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Nothing is called inside the block."""
+        with self._gate, self._busy:
+            yield
+
     def run(self) -> None:
         while True:
             ready = self._epoll.poll()
             with self._gate:
-                pass  # whoever changes the world holds it
-            with self.busy:
+                pass  # whoever changes the world holds it, or would wait for good while batch follows batch
+            with self._busy:
                 now = time.monotonic()
                 for fd, _ in ready:
                     if handler := self._handlers.get(fd):
@@ -73,55 +78,43 @@ class Worker(threading.Thread):
 
 
 class Engine:
-    """The world, and the workers that forward by it. `on_lost`: the device of a port or tunnel is gone."""
+    """The world, and the loop that forwards by it. `on_lost`: the device of a port or tunnel is gone."""
 
-    def __init__(self, on_lost: Callable[[PortState | TunnelState], None], threads: int = 1) -> None:
+    def __init__(self, on_lost: Callable[[PortState | TunnelState], None]) -> None:
         self.world = World()
         self.egress, self.ingress = Egress(self.world), Ingress(self.world)
         self.tunnel_egress, self.tunnel_ingress = TunnelEgress(), TunnelIngress()
         self._on_lost = on_lost
-        self._gate = threading.Lock()
-        self._ports = Worker("ports", self._gate, self._lost)
-        self._tunnels = Worker("tunnels", self._gate, self._lost) if threads > 1 else self._ports
-        self._workers = {self._ports, self._tunnels}
+        self._loop = Loop(self._lost)
+        self.still = self._loop.still
         self._swept = 0.0
 
     def start(self) -> None:
-        for worker in self._workers:
-            worker.start()
-
-    @contextmanager
-    def still(self) -> Iterator[None]:
-        """Nothing is forwarded inside the block."""
-        with self._gate:
-            for worker in self._workers:
-                worker.busy.acquire()
-            try:
-                yield
-            finally:
-                for worker in self._workers:
-                    worker.busy.release()
+        self._loop.start()
 
     def watch_port(self, port: PortState) -> None:
-        self._ports.watch(port.device.fd, lambda now: self.egress.drain(port, now))
+        self._loop.watch(port.device.fd, lambda now: self.egress.drain(port, now))
 
     def unwatch_port(self, port: PortState) -> None:
-        self._ports.unwatch(port.device.fd)
+        self._loop.unwatch(port.device.fd)
 
     def watch_receiver(self, underlay: Underlay, receiver: socket.socket) -> None:
-        self._tunnels.watch(receiver.fileno(), lambda now: self.ingress.drain(underlay, receiver, now))
+        self._loop.watch(receiver.fileno(), lambda now: self.ingress.drain(underlay, receiver, now))
 
     def unwatch_receiver(self, receiver: socket.socket) -> None:
-        self._tunnels.unwatch(receiver.fileno())
+        self._loop.unwatch(receiver.fileno())
 
     def watch_tunnel(self, state: TunnelState) -> None:
-        self._ports.watch(state.device.fd, lambda now: self.tunnel_egress.drain(state, now))
+        self._loop.watch(state.device.fd, lambda now: self.tunnel_egress.drain(state, now))
 
     def unwatch_tunnel(self, state: TunnelState) -> None:
-        self._ports.unwatch(state.device.fd)
+        self._loop.unwatch(state.device.fd)
 
     def watch_tunnel_socket(self, state: TunnelState) -> None:
-        self._tunnels.watch(state.underlay.unicast.fileno(), lambda now: self.tunnel_ingress.drain(state, now))
+        self._loop.watch(state.underlay.unicast.fileno(), lambda now: self.tunnel_ingress.drain(state, now))
+
+    def watch_other(self, fd: int, handler: Handler) -> None:
+        self._loop.watch(fd, handler)
 
     def sweep(self, now: float) -> None:
         """Forgets learned MACs that are too old; called now and then."""
@@ -135,6 +128,6 @@ class Engine:
         lost = next((each for each in devices if each.device.fd == fd), None)
         if lost is None:
             return
-        self._ports.unwatch(fd)
+        self._loop.unwatch(fd)
         lost.gone = f"its device is gone: {(error.strerror or '').lower()}"
         self._on_lost(lost)

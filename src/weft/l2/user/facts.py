@@ -6,7 +6,7 @@ import ipaddress
 import os
 
 import weft
-from weft.l2.user import underlay
+from weft.l2.user import receiver
 from weft.model.node import DatapathKind, Facts
 from weft.netlink import outside, tap
 from weft.netlink.addresses import Addresses
@@ -17,7 +17,7 @@ _SLOWER = {  # feature → what it costs, remedy
     "UDP_SEGMENT": ("every datagram that is sent costs a system call", "Linux 4.18 or later"),
     "UDP_GRO": ("every datagram that is received costs a system call", "Linux 5.0 or later"),
     "tap": ("ports are veth pairs, whose frames are copied once more", f"open {tap.DEVICE} to this user"),
-    "room": ("bursts beyond what a socket may hold are lost", f"sysctl net.core.rmem_max={underlay.RECEIVE}"),
+    "room": ("bursts beyond what a socket may hold are lost", f"sysctl net.core.rmem_max={receiver.ROOM}"),
 }
 
 
@@ -52,7 +52,7 @@ def missing() -> dict[str, str]:
 
 def slower() -> dict[str, tuple[str, str]]:
     """Feature that this host lacks, and that only costs speed → what happens without it, and the remedy."""
-    here = underlay.offers() | {"tap": "tap" not in missing()}
+    here = receiver.offers() | {"tap": "tap" not in missing()}
     return {name: _SLOWER[name] for name, there in here.items() if not there}
 
 

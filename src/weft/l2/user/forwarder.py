@@ -1,8 +1,8 @@
 """The forwarder: the process that forwards, `python -m weft.l2.user.forwarder`. The datapath starts it, not people.
 
 It lives in its host's namespace, keeps a pid file (locked while it lives) and a control socket in its run directory,
-and goes on whatever happens to the agent. Nothing is kept on disk: an agent that finds no forwarder starts one and
-applies its plan, which makes everything again.
+and goes on whatever happens to the agent. With several workers it is the front of as many processes. Nothing is kept on
+disk: an agent that finds no forwarder starts one and applies its plan, which makes everything again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import signal
 import sys
 from pathlib import Path
 
-from weft.l2.user.process import TAKEN, forget
+from weft.l2.user.process import TAKEN, forget, workers
 
 _PRIORITY = -10
 
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("directory", type=Path, help="run directory: pid file and control socket")
     parser.add_argument("--cluster", default="default")
     parser.add_argument("--namespace", help="the named network namespace that the host lives in; default: this one")
-    parser.add_argument("--threads", type=int, default=1, help="2: each direction in a thread of its own")
+    parser.add_argument("--workers", type=int, default=1, help="processes that forward, each its share of the networks")
     options = parser.parse_args()
 
     options.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,7 +41,13 @@ def main() -> int:
     os.ftruncate(pid, 0)
     os.write(pid, f"{os.getpid()}\n".encode())
 
+    inherited = workers(options.directory)
+    from weft.l2.user.forwarding import Forwarding
+    from weft.l2.user.front.front import Front
+    from weft.l2.user.receiver import Own
     from weft.l2.user.server import Server, listen
+    from weft.l2.user.worker import Worker
+    from weft.netlink import outside
     from weft.netlink.namespace import entered, path
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
@@ -49,10 +55,16 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's ^C is for the agent
     with contextlib.suppress(OSError):  # what carries everybody's packets goes first, as the kernel's own would
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-    sys.setswitchinterval(0.0005)  # seconds: a worker that computes lets the other one have its frame sooner
+    sys.setswitchinterval(0.0005)  # seconds: a thread that computes lets the others have their turn sooner
     socket_path = options.directory / "control.sock"
+    cluster = options.cluster
     with entered(options.namespace):  # every thread that is started in here lives there too
-        server = Server(options.cluster, listen(socket_path), options.threads)
+        forwarding: Forwarding
+        if options.workers > 1:
+            forwarding = Front(cluster, options.workers, inherited)
+        else:
+            forwarding = Worker(cluster, Own(outside.lender()))
+        server = Server(forwarding, listen(socket_path))
         try:
             server.run(where)
         finally:

@@ -42,7 +42,7 @@ def run_directories(namespace: Path) -> list[Path]:
 
 def forget(directory: Path) -> None:
     """Removes what a forwarder keeps there, the lock last; the directory too, unless somebody starts the next one."""
-    for name in ("control.sock", "log", "pid"):
+    for name in ("control.sock", "log", "workers", "pid"):
         (directory / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         directory.rmdir()
@@ -90,6 +90,23 @@ def _readable(handle: int) -> bool:
     return bool(watched.poll(1000 * _PATIENCE))
 
 
+def workers(directory: Path) -> int:
+    """A descriptor that workers inherit, once none of an earlier forwarder is left. Raises TimeoutError."""
+    lock = os.open(directory / "workers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + _PATIENCE / 2
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise TimeoutError(
+                    f"workers of an earlier forwarder do not end: see fuser {directory}/workers"
+                ) from None
+            time.sleep(0.01)
+        else:
+            return lock
+
+
 def connect(directory: Path) -> socket.socket | None:
     """A connection to the forwarder; None where none runs."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -105,13 +122,13 @@ def connect(directory: Path) -> socket.socket | None:
 
 
 def start(
-    directory: Path, cluster: str, namespace: str | None, threads: int = 1
+    directory: Path, cluster: str, namespace: str | None, workers: int
 ) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Starts a forwarder, and connects to it or to one that was faster. Raises WeftError with what it said."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-m", "weft.l2.user.forwarder", str(directory), "--cluster", cluster]
     command += ["--namespace", namespace] if namespace else []
-    command += ["--threads", str(threads)]
+    command += ["--workers", str(workers)]
     found = os.pathsep.join([str(Path(weft.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     # The same weft as ours; and no pool of threads for what numpy computes here.
     environment = os.environ | {"PYTHONPATH": found, "OPENBLAS_NUM_THREADS": "1"}

@@ -21,7 +21,7 @@ class IpTunnels:
     """
 
     def __init__(self, cluster: str, host: str | None = None) -> None:
-        self._client = Client(cluster, host)
+        self._client = Client(cluster, host, workers=1)
 
     @property
     def pid(self) -> int | None:
