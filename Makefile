@@ -33,10 +33,10 @@ demo: setup  ## three hosts, two tenants with the same addresses, real packets; 
 test: setup system-packages  ## everything; as root on Debian it installs what it needs, elsewhere it says what it cannot run
 	@$(PYTEST) tests
 
-test-fast: setup  ## what needs no system package and no root; under 30 s
+test-fast: setup  ## what needs no system package and no root; half a minute on two idle cores
 	@$(PYTEST) tests -m 'not system'
 
-soak: setup system-packages  ## ten minutes of mixed load on the user-space VTEP; `make test` has one of them
+soak: setup system-packages  ## ten minutes of mixed load on the user-space VTEP, as root; `make test` has one minute of it
 	@WEFT_SOAK=600 $(BIN)/python -m pytest -s tests/l2/user/test_user_soak.py
 
 lint: setup  ## ruff, mypy --strict, the layer law
@@ -50,7 +50,7 @@ bench: setup  ## figures for docs/benchmarks.md: ratios against a peer in the sa
 	@$(BIN)/python -m bench
 
 docs: setup  ## check that the docs tell the truth: every command shown is run
-	@$(BIN)/python -m pytest tests/cli/test_docs.py tests/model/test_file_docs.py
+	@$(BIN)/python -m pytest tests/cli/test_docs.py tests/model/test_file_docs.py tests/test_operate.py tests/test_tree.py
 
 deb: setup  ## a wheel and a Debian package that bundles its environment, in dist/
 	@packaging/build-deb $(BIN)/python dist

@@ -7,9 +7,11 @@ The lab file has four hosts: h1 and h2 are Weft's, h3 and h4 have nothing but wh
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from bench import crossing, traffic
+from bench.traffic import End
 from weft.lab import lab
 from weft.model.file import parse
 
@@ -44,6 +46,16 @@ def beside(name: str, file: str, commands: Commands) -> Iterator[None]:
         for container in made:
             subprocess.run(["ip", "netns", "delete", container], check=False)
         lab.down(name)
+
+
+def compared(
+    title: str, name: str, file: str, commands: Commands, ends: Mapping[str, End], count: int
+) -> Iterator[str]:
+    """What contenders, one of them "by hand", come to in so many interleaved rounds, in Markdown."""
+    with beside(name, file, commands):
+        figures, costs = traffic.rounds(ends, count), crossing.costs(ends)
+    yield f"### {title}, {count} interleaved rounds of {traffic.SECONDS} s"
+    yield from traffic.table(figures, costs, "by hand")
 
 
 def hand(name: str, number: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench import by_hand, crossing, routed, traffic
+from bench import by_hand, routed
 
 ROUNDS = 9
 NAME = "bench-overlay"
@@ -43,10 +43,7 @@ def run(*arguments: str) -> Iterator[str]:
         "by hand": (by_hand.hand(NAME, 1), by_hand.hand(NAME, 2), "10.9.9.2"),
         "the bare underlay": (f"weft-{NAME}-h1", f"weft-{NAME}-h2", "192.168.33.2"),
     }
-    with by_hand.beside(NAME, FILE, _commands):
-        figures, costs = traffic.rounds(ends, count), crossing.costs(ends)
-    yield f"### Bridged, {count} interleaved rounds of {traffic.SECONDS} s"
-    yield from traffic.table(figures, costs, "by hand")
+    yield from by_hand.compared("Bridged", NAME, FILE, _commands, ends, count)
     yield ""
     yield from routed.run(*arguments)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench import by_hand, crossing, traffic
+from bench import by_hand
 
 ROUNDS = 9
 NAME = "bench-routed"
@@ -60,10 +60,7 @@ def run(*arguments: str) -> Iterator[str]:
         "by hand": (by_hand.hand(NAME, 1), by_hand.hand(NAME, 2), "10.9.10.2"),
         "Weft, symmetric": (f"weft-{NAME}-h1.c", f"weft-{NAME}-h2.d", "10.1.2.12"),
     }
-    with by_hand.beside(NAME, FILE, _commands):
-        figures, costs = traffic.rounds(ends, count), crossing.costs(ends)
-    yield f"### Routed from one network into another, {count} interleaved rounds of {traffic.SECONDS} s"
-    yield from traffic.table(figures, costs, "by hand")
+    yield from by_hand.compared("Routed from one network into another", NAME, FILE, _commands, ends, count)
 
 
 def _commands(number: int, values: dict[str, str]) -> str:

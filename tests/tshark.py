@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from weft.wire import nd
@@ -70,36 +70,43 @@ def _own_fields(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
 
 def ours(packet: Packet) -> Layers:
     """Our decode, under tshark's names."""
-    layers: Layers = []
+    inner = ours(packet.inner) if packet.inner and packet.inner.ethernet else []
     wrong = wrong_checksums(packet)
+    return [*_link(packet), *_network(packet, wrong), *_transport(packet, wrong), *_control(packet, wrong), *inner]
 
-    def add(name: str, **fields: object) -> None:
-        shown = {key.replace("__", "."): value for key, value in fields.items() if value is not None}
-        layers.append(
-            (name, {key: str(int(value) if isinstance(value, bool) else value) for key, value in shown.items()})
-        )
 
-    def status(layer: str, checksum: int) -> int:
-        """tshark's: 0 bad, 1 good, 3 not present."""
-        return 0 if layer in wrong else 1 if checksum or layer != "udp" else 3
+def _layer(name: str, **fields: object) -> tuple[str, dict[str, str]]:
+    """`__` in a field's name stands for a dot; what is None is not there."""
+    shown = {key.replace("__", "."): value for key, value in fields.items() if value is not None}
+    return name, {key: str(int(value) if isinstance(value, bool) else value) for key, value in shown.items()}
 
+
+def _status(layer: str, wrong: Collection[str], checksum: int = 1) -> int:
+    """tshark's: 0 bad, 1 good, 3 not present."""
+    return 0 if layer in wrong else 1 if checksum or layer != "udp" else 3
+
+
+def _link(packet: Packet) -> Iterator[tuple[str, dict[str, str]]]:
     if ethernet := packet.ethernet:
         types = [*(tag.tpid for tag in ethernet.tags), ethernet.ethertype]
-        add("eth", dst=ethernet.dst, src=ethernet.src, type=types[0])
+        yield _layer("eth", dst=ethernet.dst, src=ethernet.src, type=types[0])
         for tag, following in zip(ethernet.tags, types[1:], strict=True):
-            add("vlan", id=tag.vid, priority=tag.pcp, dei=tag.dei, etype=following)
+            yield _layer("vlan", id=tag.vid, priority=tag.pcp, dei=tag.dei, etype=following)
     if each := packet.arp:
-        add(
-            *("arp",),
+        yield _layer(
+            "arp",
             opcode=each.operation,
             src__hw_mac=each.sender_mac,
             src__proto_ipv4=each.sender_ip,
             dst__hw_mac=each.target_mac,
             dst__proto_ipv4=each.target_ip,
         )
+
+
+def _network(packet: Packet, wrong: Collection[str]) -> Iterator[tuple[str, dict[str, str]]]:
     if isinstance(packet.ip, IPv4):
-        add(
-            *("ip",),
+        yield _layer(
+            "ip",
             src=packet.ip.src,
             dst=packet.ip.dst,
             ttl=packet.ip.ttl,
@@ -110,11 +117,11 @@ def ours(packet: Packet) -> Layers:
             flags__mf=packet.ip.more_fragments,
             checksum=packet.ip.checksum,
             dsfield=packet.ip.tos,
-            checksum__status=status("ipv4", 1),
+            checksum__status=_status("ipv4", wrong),
         )
     elif packet.ip:
-        add(
-            *("ipv6",),
+        yield _layer(
+            "ipv6",
             src=packet.ip.src,
             dst=packet.ip.dst,
             hlim=packet.ip.hop_limit,
@@ -123,18 +130,21 @@ def ours(packet: Packet) -> Layers:
             flow=packet.ip.flow_label,
             tclass=packet.ip.traffic_class,
         )
+
+
+def _transport(packet: Packet, wrong: Collection[str]) -> Iterator[tuple[str, dict[str, str]]]:
     if udp := packet.udp:
-        add(
-            *("udp",),
+        yield _layer(
+            "udp",
             srcport=udp.src_port,
             dstport=udp.dst_port,
             length=udp.length,
             checksum=udp.checksum,
-            checksum__status=status("udp", udp.checksum),
+            checksum__status=_status("udp", wrong, udp.checksum),
         )
     if tcp := packet.tcp:
-        add(
-            *("tcp",),
+        yield _layer(
+            "tcp",
             srcport=tcp.src_port,
             dstport=tcp.dst_port,
             seq_raw=tcp.seq,
@@ -143,41 +153,43 @@ def ours(packet: Packet) -> Layers:
             window_size_value=tcp.window,
             checksum=tcp.checksum,
             # tshark alone calls 0xffff bad where the sum is right, since a sender should write 0 (weft.wire.verify).
-            checksum__status=0 if tcp.checksum == 0xFFFF else status("tcp", 1),
+            checksum__status=0 if tcp.checksum == 0xFFFF else _status("tcp", wrong),
         )
+
+
+def _control(packet: Packet, wrong: Collection[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """ICMP, IGMP and VXLAN."""
     if icmp := packet.icmp:
         echo = icmp.type in (0, 8)
-        add(
-            *("icmp",),
+        yield _layer(
+            "icmp",
             type=icmp.type,
             code=icmp.code,
             ident=icmp.ident if echo else None,
             seq=icmp.seq if echo else None,
             mtu=icmp.mtu or None,
             checksum=icmp.checksum,
-            checksum__status=status("icmp", 1),
+            checksum__status=_status("icmp", wrong),
         )
     if packet.icmpv6:
-        _add_icmpv6(packet, add, status("icmpv6", 1))
+        yield _icmpv6(packet, _status("icmpv6", wrong))
     if igmp := packet.igmp:
-        add("igmp", type=igmp.type, checksum=igmp.checksum, checksum__status=status("igmp", 1))
+        yield _layer("igmp", type=igmp.type, checksum=igmp.checksum, checksum__status=_status("igmp", wrong))
     if packet.vxlan:
         # tshark shows flags and the reserved bits that Group Policy uses as 16 bits.
-        add("vxlan", flags=packet.vxlan.flags << 8 | packet.vxlan.reserved >> 24, vni=packet.vxlan.vni)
-    if packet.inner and packet.inner.ethernet:
-        layers += ours(packet.inner)
-    return layers
+        flags = packet.vxlan.flags << 8 | packet.vxlan.reserved >> 24
+        yield _layer("vxlan", flags=flags, vni=packet.vxlan.vni)
 
 
-def _add_icmpv6(packet: Packet, add, status: int) -> None:  # type: ignore[no-untyped-def]
+def _icmpv6(packet: Packet, status: int) -> tuple[str, dict[str, str]]:
     header, message = packet.icmpv6, packet.nd
     assert header
     echo = header.type in (128, 129)
     solicitation = message if isinstance(message, nd.NeighborSolicitation) else None
     advertisement = message if isinstance(message, nd.NeighborAdvertisement) else None
     router = message if isinstance(message, nd.RouterAdvertisement) else None
-    add(
-        *("icmpv6",),
+    return _layer(
+        "icmpv6",
         type=header.type,
         code=header.code,
         checksum=header.checksum,

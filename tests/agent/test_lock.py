@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -32,6 +33,23 @@ def test_a_second_holder_is_refused_and_names_the_first(tmp_path: Path) -> None:
     other.close()
     other.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_takes_no_lock_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    held = NodeLock(tmp_path, "default", "h1")
+    with pytest.raises(WeftError, match="runs here already"):
+        NodeLock(tmp_path, "default", "h1")
+    held.close()
+
+
+def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WeftError, match=r"file/default\.h1\.lock: the lock cannot be made: .*; make it writable"):
+        NodeLock(tmp_path / "file", "default", "h1")
 
 
 def test_a_killed_holders_file_locks_nothing(tmp_path: Path) -> None:

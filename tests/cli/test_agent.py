@@ -209,6 +209,7 @@ def test_a_node_has_the_datapath_that_it_is_declared_with_and_one_at_a_time(host
         deadline = time.monotonic() + 30
         while "this host stays as it is" not in host.run("status").stdout:
             assert time.monotonic() < deadline, host.run("status")
+        assert f"`weft agent --node {host.node} --cleanup`" in host.run("status").stdout
     assert {"wb5000", "wx5000"} <= host.links()
     assert host.run("agent", "--node", host.node, "--cleanup").returncode == 0
     try:

@@ -12,7 +12,6 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from weft.cli import main
-from weft.l3.inside import identity
 from weft.lab import agents, inside, lab, process
 from weft.lab import fleet as lab_fleet
 from weft.lab.fleet import wait
@@ -74,12 +73,12 @@ def test_a_lost_store_moves_no_gateway_and_one_that_dies_meanwhile_is_replaced_a
 
     pinged = stream(source.netns, source.addresses[0], target.addresses[0], count=300, interval=0.01, meanwhile=lose)
     assert pinged.received == pinged.sent, str(pinged)
-    assert [identity(candidate) is not None for candidate in candidates] == [True, False]
+    assert [namespace.identity(candidate) is not None for candidate in candidates] == [True, False]
 
     killed = Ping(source="vm-a", to="vm-b", count=100, interval=0.05, lose=59, meanwhile=Kill(node="vtep3"))
     (verdict,) = lab.runner_of(place).run([Step(action=killed)])
     assert verdict.ok, verdict
-    assert identity(candidates[1]) is not None
+    assert namespace.identity(candidates[1]) is not None
 
 
 def up(name: str, file: str) -> LabState:
@@ -134,9 +133,9 @@ def test_nat_and_a_whole_router_deleted_by_somebody_are_back_without_waiting_for
     assert inside.run(router, ["nft", "flush", "ruleset"])[0] == 0
     again(1, lambda: "masquerade" in inside.run(router, ["nft", "list", "ruleset"])[1])
 
-    before = identity(router)
+    before = namespace.identity(router)
     namespace.delete(router)
-    again(10, lambda: identity(router) not in (None, before))  # far below the resync's 60 s
+    again(10, lambda: namespace.identity(router) not in (None, before))  # far below the resync's 60 s
     again(20, lambda: stream(source.netns, source.addresses[0], "10.1.20.1", count=1, interval=0.1).received == 1)
 
 

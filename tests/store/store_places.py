@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from tests.store.etcd_server import Member, started
-from weft.store import Changes, Store
+from weft.store import Changes, Prefix, Put, Store
 from weft.store.etcd import EtcdStore
 from weft.store.etcd.address import Address
 from weft.store.memory import Memory, MemoryStore
@@ -136,3 +137,28 @@ async def take(watch: AsyncIterator[Changes], count: int) -> list[Changes]:
 
 async def soon(promise: Awaitable[T]) -> T:
     return await asyncio.wait_for(promise, PATIENCE)
+
+
+def on_store(test: Callable[[Store, Place], Coroutine[object, object, None]]) -> Callable[[Place], None]:
+    """Runs a test on a handle to a new store, and closes it."""
+
+    async def run(place: Place) -> None:
+        async with opened(place) as store:
+            await test(store, place)
+
+    @wraps(test)
+    def wrapper(place: Place) -> None:
+        asyncio.run(run(place))
+
+    del wrapper.__wrapped__  # pytest shall see the wrapper's argument
+    return wrapper
+
+
+async def put(store: Store, *keys: str, lease: int = 0) -> int:
+    outcome = await store.transact([], [Put(key, key.encode(), lease) for key in keys])
+    assert outcome.done
+    return outcome.revision
+
+
+async def keys(store: Store, *prefixes: Prefix) -> list[str]:
+    return [item.key for item in (await store.snapshot(prefixes or ("",))).items]

@@ -1,4 +1,4 @@
-"""`/metrics` and `/healthz` over HTTP/1.1 (RFC 9112), one request a connection: two pages need no web server.
+"""`/metrics` and `/healthz` of an agent.
 
 The address is the loopback's unless another is asked for: figures tell who talks how much, and nothing is encrypted.
 """
@@ -6,15 +6,13 @@ The address is the loopback's unless another is asked for: figures tell who talk
 from __future__ import annotations
 
 import asyncio
-import os
 
-from weft.agent import metrics
+from weft.agent import metrics, pages
 from weft.agent.agent import Agent
+from weft.agent.pages import Page
 from weft.model.errors import Kind, WeftError
 
-_PATIENCE = 5.0  # seconds for a client to say what it wants
-_LONGEST = 8192  # octets of a request's head
-_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_FIGURES = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format
 
 
 def address(text: str) -> tuple[str, int]:
@@ -27,41 +25,17 @@ def address(text: str) -> tuple[str, int]:
 
 async def serve(agent: Agent, where: str) -> asyncio.Server:
     """Answers at `where` until the server is closed; raises REFUSED where nobody can listen there."""
-    host, port = address(where)
     figures = metrics.registry(agent)
 
-    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_answer(agent, figures, head.split(b"\r\n", 1)[0].split(b" ")))
-                await writer.drain()
-        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # it went away, or had nothing to say
-        finally:
-            writer.close()
+    def healthz() -> Page:
+        wrong = health(agent)
+        return Page("".join(f"{line}\n" for line in wrong).encode(), pages.NOT_READY) if wrong else Page(b"ok\n")
 
-    try:
-        return await asyncio.start_server(client, host, port, limit=_LONGEST)
-    except OSError as error:
-        raise WeftError(
-            Kind.REFUSED,
-            f"cannot listen on {where}: {os.strerror(error.errno or 0).lower()}",
-            remedy="give --metrics another address, or stop what listens there",
-        ) from None
-
-
-def _answer(agent: Agent, figures: object, request: list[bytes]) -> bytes:
-    if len(request) != 3 or request[0] not in (b"GET", b"HEAD"):
-        return _page("405 Method Not Allowed", b"GET /metrics or /healthz\n", request)
-    path = request[1].split(b"?")[0]
-    if path == b"/metrics":
-        return _page("200 OK", metrics.text(figures), request)
-    if path == b"/healthz":
-        if wrong := health(agent):
-            return _page("503 Service Unavailable", "".join(f"{line}\n" for line in wrong).encode(), request)
-        return _page("200 OK", b"ok\n", request)
-    return _page("404 Not Found", b"there are /metrics and /healthz\n", request)
+    return await pages.serve(
+        *address(where),
+        {"/metrics": lambda: Page(metrics.text(figures), kind=_FIGURES), "/healthz": healthz},
+        remedy="give --metrics another address, or stop what listens there",
+    )
 
 
 def health(agent: Agent) -> list[str]:
@@ -72,8 +46,3 @@ def health(agent: Agent) -> list[str]:
     if not agent.feed.loaded:
         return [*agent.status.errors] or ["the store has not answered yet"]
     return [] if agent.status.in_sync and not store else [*store, *agent.status.errors] or ["not in sync yet"]
-
-
-def _page(state: str, body: bytes, request: list[bytes]) -> bytes:
-    head = f"HTTP/1.1 {state}\r\nContent-Type: {_TEXT}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    return head.encode() + (b"" if request[0] == b"HEAD" else body)

@@ -7,6 +7,8 @@ removed it between opening and locking.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -17,20 +19,20 @@ from weft.model.errors import Kind, WeftError
 
 
 class FileLock:
-    """Held from construction until `close`. Raises what `refused` makes of the holder's pid where another has it."""
+    """Held from construction until `close`. Raises what `refused` makes of the holder's pid where another has it, and
+    FAILED where the file cannot be made."""
 
     def __init__(self, path: Path, refused: Callable[[str], WeftError]) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = path
         while True:
-            self._file = open(self._path, "a+")  # noqa: SIM115 - held for the holder's life
+            self._file = _opened(path)
             self._lock(refused)
             if _stands(self._file, self._path):
                 break
             self._file.close()
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        with contextlib.suppress(OSError):  # the pid is for people; a full disk is no reason to do without the lock
+            self._file.truncate(0)
+            os.write(self._file.fileno(), str(os.getpid()).encode())
 
     def _lock(self, refused: Callable[[str], WeftError]) -> None:
         try:
@@ -59,6 +61,16 @@ class NodeLock(FileLock):
             return WeftError(Kind.REFUSED, what, remedy=remedy)
 
         super().__init__(path, refused)
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return open(path, "a+")
+    except OSError as error:
+        words = (error.strerror or str(error)).lower()
+        remedy = "free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+        raise WeftError(Kind.FAILED, f"the lock cannot be made: {words}", where=str(path), remedy=remedy) from error
 
 
 def _stands(file: IO[str], path: Path) -> bool:

@@ -41,7 +41,8 @@ def misplaced(declared: Node | None, node: str, facts: Facts | None) -> list[str
         return [f"node {node} is not declared; add it under `nodes:` with its VTEP address"]
     if facts and facts.datapath != declared.datapath:
         what = f"node {node} is declared with datapath {declared.datapath}, its agent runs {facts.datapath}"
-        return [f"{what}: this host stays as it is; start it again without --datapath, or change the file"]
+        way = f"stop it, `weft agent --node {node} --cleanup`, start it again without --datapath; or change the file"
+        return [f"{what}: this host stays as it is; {way}"]
     return []
 
 

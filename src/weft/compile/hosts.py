@@ -5,7 +5,9 @@ A row is what a port or a sighting says; who derives says how it is packed and m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +16,19 @@ from weft.compile.columns import GONE, NO_MAC, ODD, Columns, K, T, column
 from weft.compile.index import Index, Numbers, all_folded, folded, word_within, words_within
 from weft.model.address import canonical_ip, canonical_mac, int_to_mac, words_to_ip
 
+V = TypeVar("V", covariant=True)
 
-class Hosts(Columns[K, T]):
+
+class Hosts(Columns[K, T], ABC):
     """Rows by group, MAC and address; every answer in the order they came."""
 
     def __init__(self, names: Numbers[str]) -> None:
         super().__init__(names)
         self._by_mac, self._by_ip = Index(), Index()
 
+    @abstractmethod
     def thing(self, row: int) -> T:
         """What a row says that is not odd."""
-        raise NotImplementedError
 
     def at(self, row: int) -> T:
         """What a row says."""
@@ -130,3 +134,24 @@ class Hosts(Columns[K, T]):
         at = np.flatnonzero(column(self.nodes)[of] != GONE)
         words = all_folded(column(self.high)[at], column(self.low)[at])
         self._by_ip.build(words_within(column(self.groups)[of[at]], words), at, room)
+
+
+class Grouped(Mapping[K, V]):
+    """The groups that have rows, each as what `of` makes of it."""
+
+    def __init__(self, hosts: Hosts[K, T], of: Callable[[K], V]) -> None:
+        self._hosts, self._of = hosts, of
+
+    def __getitem__(self, group: K) -> V:
+        if not self._hosts.count(group):
+            raise KeyError(group)
+        return self._of(group)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._hosts.filled())
+
+    def __len__(self) -> int:
+        return len(self._hosts.filled())
+
+    def __repr__(self) -> str:
+        return repr(dict(self))

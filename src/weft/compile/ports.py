@@ -183,30 +183,6 @@ def _rest(port: Port) -> bytes | None:
         return None
 
 
-class ByNetwork(Mapping[str, "OfNetwork"]):
-    """Network → port name → port."""
-
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
-
-    def __getitem__(self, network: str) -> OfNetwork:
-        if not self._ports.count(network):
-            raise KeyError(network)
-        return OfNetwork(self._ports, network)
-
-    def __contains__(self, network: object) -> bool:
-        return isinstance(network, str) and bool(self._ports.count(network))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._ports.filled())
-
-    def __len__(self) -> int:
-        return len(self._ports.filled())
-
-    def __repr__(self) -> str:
-        return repr({network: dict(ports) for network, ports in self.items()})
-
-
 class OfNetwork(Mapping[str, Port]):
     """Port name → port, made on the fly; in the order they came."""
 
@@ -227,3 +203,6 @@ class OfNetwork(Mapping[str, Port]):
 
     def __len__(self) -> int:
         return self._ports.count(self._network)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))

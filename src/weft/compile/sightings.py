@@ -78,24 +78,6 @@ def _rest(endpoint: Endpoint) -> bytes | None:
         return None
 
 
-class Seen(Mapping[SegmentKey, "OfSegment"]):
-    """Segment → MAC → node → endpoint."""
-
-    def __init__(self, sightings: Sightings) -> None:
-        self._sightings = sightings
-
-    def __getitem__(self, key: SegmentKey) -> OfSegment:
-        if not self._sightings.count(key):
-            raise KeyError(key)
-        return OfSegment(self._sightings, key)
-
-    def __iter__(self) -> Iterator[SegmentKey]:
-        return iter(self._sightings.filled())
-
-    def __len__(self) -> int:
-        return len(self._sightings.filled())
-
-
 class OfSegment(Mapping[str, dict[str, Endpoint]]):
     """MAC → node → endpoint, as it stands; the dictionaries are made on the fly."""
 

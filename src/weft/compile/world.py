@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from weft.compile.declared import Declared
+from weft.compile.hosts import Grouped
 from weft.compile.index import Numbers
-from weft.compile.ports import ByNetwork, Ports
-from weft.compile.sightings import Seen, Sightings
+from weft.compile.ports import OfNetwork, Ports
+from weft.compile.sightings import OfSegment, Sightings
 from weft.model.endpoint import Endpoint
 from weft.model.intent import Intent
 from weft.model.network import Network, SegmentKey
@@ -52,12 +53,14 @@ class World:
         return world
 
     @property
-    def ports(self) -> ByNetwork:
-        return ByNetwork(self.declarations)
+    def ports(self) -> Grouped[str, OfNetwork]:
+        """Network → port name → port."""
+        return Grouped(self.declarations, lambda network: OfNetwork(self.declarations, network))
 
     @property
-    def seen(self) -> Seen:
-        return Seen(self.sightings)
+    def seen(self) -> Grouped[SegmentKey, OfSegment]:
+        """Segment → MAC → node → endpoint."""
+        return Grouped(self.sightings, lambda key: OfSegment(self.sightings, key))
 
     def ports_on(self, network: str, node: str) -> list[Port]:
         """The ports of a network on a node."""

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from weft.l3.inside import Inside, identity
+from weft.l3.inside import Inside
 from weft.netlink import message as m
-from weft.netlink import mounts
+from weft.netlink import mounts, namespace
 from weft.netlink import neighbor as n
 from weft.netlink import nft_message as x
 from weft.netlink import route as r
@@ -122,7 +122,7 @@ class Events:
         """What has come since the last call, each thing once; never blocks."""
         found: dict[str, None] = {}
         for name, ear in self._ears.items():
-            if identity(ear.namespace) != ear.identity:
+            if namespace.identity(ear.namespace) != ear.identity:
                 found[f"router {name}: namespace gone"] = None
             for channel in ear.channels:
                 for what in _read(channel, ear):

@@ -9,7 +9,6 @@ alone. At most one router is there.
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 
 from weft.l3.guest import guests, plugged
@@ -32,7 +31,7 @@ class Inside(Sockets):
     def __init__(self, name: str, host: bool = False) -> None:
         super().__init__(name)
         self.name, self.host = name, host
-        self.identity = identity(name)
+        self.identity = namespace.identity(name)
 
     @cached_property
     def routing(self) -> Routing:
@@ -58,15 +57,6 @@ class Inside(Sockets):
         with namespace.entered(self.name):
             found = {name: sysctl.read(name) for name in wanted}
         return [name for name, value in found.items() if value is not None and value != str(wanted[name])]
-
-
-def identity(name: str) -> tuple[int, int] | None:
-    """What tells one namespace from another of the same name; None where there is none."""
-    try:
-        found = os.stat(namespace.path(name))
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 class RouterHost(Sockets):
@@ -98,7 +88,7 @@ class RouterHost(Sockets):
         if router == self._here:
             return self._host()
         name = self.names(namespace_of(router))
-        there = identity(name)
+        there = namespace.identity(name)
         known = self._open.get(name)
         if known and known.identity != there:  # it was deleted, and perhaps made again
             known.close()

@@ -47,6 +47,15 @@ def exists(name: str) -> bool:
     return path(name).exists()
 
 
+def identity(name: str) -> tuple[int, int] | None:
+    """What tells one namespace from another of the same name; None where there is none."""
+    try:
+        found = os.stat(path(name))
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def names() -> list[str]:
     """All named namespaces of this mount namespace, anybody's."""
     try:

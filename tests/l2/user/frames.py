@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from weft.l2.user import vnet
+from weft.l2.user.bundle import Bundle
+from weft.l2.user.split import Train, shape_of, sums_of
 from weft.l2.user.vnet import Offload
 from weft.wire.checksum import PseudoHeader
 from weft.wire.ethernet import ARP, IPV4, IPV6, Ethernet, Tag
@@ -55,3 +61,23 @@ def offloaded(frame: bytes, mss: int) -> tuple[bytearray, Offload]:
         start = 38 if frame[16:18] == b"\x08\x00" else 58
     kind = vnet.GSO_TCPV4 if start in (34, 38) else vnet.GSO_TCPV6
     return bytearray(frame), Offload(vnet.NEEDS_CSUM, kind, start + 20, mss, start, 16)
+
+
+def split_all(frames: Sequence[bytes | memoryview], offload: Offload, front: bytes) -> Train | None:
+    """The trains of big frames of one shape that are split together, one behind the other."""
+    bundle: Bundle[None] = Bundle()
+    for frame in frames:
+        bundle.buffer[vnet.SIZE : vnet.SIZE + len(frame)] = frame
+        there = bundle.buffer[vnet.SIZE : vnet.SIZE + len(frame)]
+        shape = shape_of(there, offload, len(front))
+        if shape is None:
+            return None
+        assert bundle.takes(shape)
+        bundle.add(front, shape, sums_of(bundle.buffer[vnet.SIZE - len(front) :], shape), None)
+    data = b"".join(train for _, train, _ in bundle.take())
+    return Train(np.frombuffer(data, np.uint8), shape.size, len(frames) * shape.segments)
+
+
+def split(frame: memoryview, offload: Offload, front: bytes) -> Train | None:
+    """The train for one frame; None where frame and offload header don't fit together."""
+    return split_all([frame], offload, front)

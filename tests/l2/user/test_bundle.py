@@ -7,12 +7,11 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.l2.user.frames import B, offloaded, tcp
+from tests.l2.user.frames import B, offloaded, split, split_all, tcp
 from tests.l2.user.iptunnel.fakes import FakeDevice
 from tests.l2.user.test_batch import SEGMENT
 from weft.l2.user import vnet
 from weft.l2.user.egress import Egress
-from weft.l2.user.split import shape_of, split, split_all
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import PortState, SegmentState, World
 from weft.model.port import Attach, AttachKind
@@ -94,8 +93,7 @@ def test_together_as_alone(many: int, version: int, mss: int, sequence: int) -> 
         for number in range(many)
     ]
     frames, offload = [memoryview(frame) for frame, _ in made], made[0][1]
-    shape = shape_of(frames[0], offload, len(front))
-    assert shape is not None
-    together = split_all(frames, front, shape)
+    together = split_all(frames, offload, front)
+    assert together is not None
     alone = [split(frame, offload, front) for frame in frames]
     assert together.data.tobytes() == b"".join(train.data.tobytes() for train in alone if train)

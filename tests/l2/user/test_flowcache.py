@@ -16,6 +16,7 @@ from tests.l2.user.frames import BROADCAST, A, B, C, arp, tcp, udp
 from tests.l2.user.test_split import datagrams
 from weft.l2.user import flowcache
 from weft.l2.user.ingress import Ingress
+from weft.l2.user.switch import Entry
 from weft.l2.user.underlay import Arrival, Underlay
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 from weft.model.network import Arp, SegmentKey
@@ -100,7 +101,7 @@ POOL = _pool()
 
 
 class Device:
-    """A port's device that keeps what it takes; `broken`: it takes nothing."""
+    """A port's device that keeps what it takes; `broken`: nothing of an odd number of octets."""
 
     def __init__(self) -> None:
         self.fd, self.taken, self.broken = -1, list[bytes](), False
@@ -109,9 +110,10 @@ class Device:
         return 0
 
     def write(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        if self.broken:
+        packet = b"".join(parts)
+        if self.broken and len(packet) & 1:
             raise OSError
-        self.taken.append(b"".join(parts))
+        self.taken.append(packet)
 
     def close(self) -> None: ...
 
@@ -139,6 +141,7 @@ class Host:
         self.remembers, self.world, self.wire, self.now = remembers, World(), Wire(), 0.0
         self.ingress, self.tallies = Ingress(self.world), list[Tally]()
         self.devices: list[Device] = []
+        self.learned: list[dict[bytes, Entry]] = []  # after every step
         self.segment(SEGMENT)
         for port in PORTS:
             self.plug(port)
@@ -221,8 +224,7 @@ class Host:
         for tally in (*self.tallies, self.ingress.tally):
             for count, name in zip(counts, Tally.__slots__, strict=True):
                 count.update(getattr(tally, name))
-        learned = self.state.switch.learned if self.state else {}
-        return [device.taken for device in self.devices], counts, learned
+        return [device.taken for device in self.devices], list(map(dict, counts)), self.learned
 
 
 macs, vteps, ports = st.sampled_from([A, B, C]), st.sampled_from([MEMBER, OTHER]), st.sampled_from(PORTS)
@@ -261,6 +263,8 @@ def forward(remembers: bool, steps: Sequence[tuple[object, ...]]) -> Host:
     host = Host(remembers)
     for name, *arguments in [*START, *steps]:
         getattr(host, str(name))(*arguments)
+        learned = host.state.switch.learned if host.state else {}
+        host.learned.append({mac: replace(entry) for mac, entry in learned.items()})
     return host
 
 
@@ -271,10 +275,26 @@ def test_remembering_changes_nothing(steps: list[tuple[object, ...]]) -> None:
 
 
 def comes(*frames: bytes, vtep: str = MEMBER, tos: int = 0) -> tuple[object, ...]:
+    """The arrival of a datagram, or of a train."""
     return ("comes", tuple(Vxlan(5000).encode() + frame for frame in frames), vtep, tos, 5000)
 
 
-SHORT = udp(b"short")
+def uncut(frame: bytes, size: int) -> tuple[object, ...]:
+    """The arrival of a frame that stands for many datagrams of UDP and that nobody has cut."""
+    whole = Vxlan(5000).encode() + _unfinished(frame)
+    return ("comes", tuple(whole[at : at + size] for at in range(0, len(whole), size)), MEMBER, 0, 5000)
+
+
+def _sumless() -> bytes:
+    """A datagram without checksum between hosts for whom the pseudo header's sum is that, too."""
+    frame = bytearray(udp(b"short"))
+    spare = sum(int.from_bytes(frame[at : at + 2], "big") for at in range(26, 34, 2)) + 17 + 13
+    frame[28:30] = ((int.from_bytes(frame[28:30], "big") - spare) % 0xFFFF).to_bytes(2, "big")
+    frame[40:42] = bytes(2)
+    return bytes(frame)
+
+
+SHORT, SUMLESS = udp(b"short"), _sumless()
 ISOLATED = [
     ("segment", replace(SEGMENT, arp=Arp.PROXY), False),
     ("plug", "right", True),
@@ -301,6 +321,14 @@ FRAGMENT = SHORT[:20] + b"\x20" + SHORT[21:]
         [comes(udp(bytes(1500)))],
         [comes(_unfinished(SHORT)), comes(_unfinished(SHORT)[:41])],
         [comes(_unfinished(SHORT))],
+        [("breaks", "left"), comes(SHORT, SHORT, SHORT[:46])],
+        [comes(SHORT, _unfinished(SHORT), SHORT), comes(_unfinished(SHORT), SHORT)],
+        [comes(SHORT, SHORT, udp(b"other", dst=C), SHORT), comes(SHORT, SHORT[:41]), comes(SHORT, SHORT[:4])],
+        [comes(udp(bytes(12)), udp(bytes(12)), tcp(b""), SHORT)],
+        [("passes", 1.0), comes(udp(bytes(1500)), udp(bytes(1500)))],
+        [uncut(udp(bytes(200)), 100), uncut(udp(bytes(192)), 100)],
+        [comes(SUMLESS), comes(SUMLESS), comes(SUMLESS)],
+        [comes(b""), comes(SHORT, b"")],
         [comes(FRAGMENT), comes(FRAGMENT), comes(_unfinished(SHORT)[:20] + b"\x20" + _unfinished(SHORT)[21:])],
         [("unplug", "left")],
         [("plug", "left", False), ("speaks", "left", B)],

@@ -116,6 +116,20 @@ def test_an_ordinary_train_is_seen_at_a_glance(version: int, payload: int, flags
     assert glance(datagrams(tcp(bytes(payload), version=version, flags=flags), 1398)) is not None
 
 
+@pytest.mark.parametrize(("counts", "dont_fragment"), [(True, False), (True, True), (False, True), (False, False)])
+def test_identifications_may_stand_still_where_nothing_is_fragmented(counts: bool, dont_fragment: bool) -> None:
+    parts = []
+    for index in range(3):
+        ident = 9 + counts * index
+        frame = tcp(bytes(100), sequence=1000 + 100 * index, ident=ident, dont_fragment=dont_fragment)
+        parts += datagrams(frame, 100)
+    made, found = glance(parts), read(parts)
+    assert (made is not None) == (len(found.runs) == 1) == (counts or dont_fragment)
+    if made is not None:
+        out = memoryview(bytearray(70000))
+        assert made == bytes(out[: merged(found, found.runs[0], out)])
+
+
 @pytest.mark.parametrize(
     ("version", "sequence", "ident"),
     [(4, 2**32 - 101, 7), (6, 2**32 - 101, 7), (4, 1000, 0xFFFE), (4, 1000, 0x2453)],  # the last: a checksum of 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.l2.user.frames import HOSTS, A, B, offloaded, tcp, udp
+from tests.l2.user.frames import HOSTS, A, B, offloaded, split, tcp, udp
 from weft.l2.user import vnet
 from weft.l2.user.cut import cut
-from weft.l2.user.split import SEGMENTS_MAX, finish, split
+from weft.l2.user.split import SEGMENTS_MAX, finish
 from weft.l2.user.split_udp import split_udp
 from weft.l2.user.vnet import Offload
 from weft.wire.checksum import PseudoHeader, checksum

@@ -141,6 +141,25 @@ def test_groups_as_source_are_dropped() -> None:
     assert flood_and_learn().from_tunnel(PEERS[0], frame, 0).drop == "source is a group"
 
 
+@given(st.integers(0, 255))
+def test_what_concerns_one_link_goes_nowhere(last: int) -> None:
+    frame = udp(b"", dst=f"01:80:c2:00:00:{last:02x}")
+    switch = flood_and_learn()
+    ways = switch.from_port("a", frame, 0), switch.from_tunnel(PEERS[0], frame, 0)
+    expected = "for one link" if 1 <= last <= 15 else ""
+    assert [way.drop for way in ways] == [expected, expected]
+    assert [bool(way.ports) for way in ways] == [not expected, not expected]
+    assert not switch.learned or not expected
+
+
+def test_nobody_sends_from_zero() -> None:
+    frame = udp(b"", src="00:00:00:00:00:00")
+    switch = flood_and_learn()
+    assert switch.from_port("a", frame, 0).drop == "source is zero"
+    assert switch.from_tunnel(PEERS[0], frame, 0).drop == "source is zero"
+    assert not switch.learned
+
+
 def test_what_strangers_make_us_remember_is_bounded() -> None:
     switch = flood_and_learn()
     tail = udp(b"")[12:]

@@ -19,17 +19,26 @@ from weft.wire.verify import wrong_checksums
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("inner", range(4))
 @pytest.mark.parametrize("outer", range(4))
-def test_rfc_6040_figure_4(version: int, inner: int, outer: int) -> None:
+@pytest.mark.parametrize("tags", [(), (Tag(7),), (Tag(9, tpid=0x88A8), Tag(7))])
+def test_rfc_6040_figure_4(version: int, inner: int, outer: int, tags: tuple[Tag, ...]) -> None:
     names = {ecn.NOT_ECT: "not", ecn.ECT_0: "0", ecn.ECT_1: "1", ecn.CE: "ce"}
     table = {"not": "not not not drop", "0": "0 0 1 ce", "1": "1 1 1 ce", "ce": "ce ce ce ce"}
     wanted = table[names[inner]].split()[["not", "0", "1", "ce"].index(names[outer])]
-    frame = bytearray(tcp(b"x", version=version, tos=0xB8 | inner))
+    frame = bytearray(tcp(b"x", version=version, tos=0xB8 | inner, tags=tags))
     assert ecn.mark(frame) == inner
     kept = ecn.arrive(frame, outer)
     assert kept == (wanted != "drop")
     if kept:
         assert names[ecn.mark(frame)] == wanted
         assert wrong_checksums(dissect(bytes(frame))) == ()
+
+
+def test_a_mark_repairs_no_damaged_header() -> None:
+    frame = bytearray(tcp(b"x", tos=ecn.ECT_0))
+    frame[22] ^= 0x40  # TTL
+    assert ecn.arrive(frame, ecn.CE)
+    assert ecn.mark(frame) == ecn.CE
+    assert wrong_checksums(dissect(bytes(frame))) == ("ipv4",)
 
 
 @given(st.binary(min_size=14, max_size=60), st.integers(0, 255))

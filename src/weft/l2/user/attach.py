@@ -12,6 +12,7 @@ forwarder need none to be cleaned up.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from weft.l2 import default_route, ipv6, names
 from weft.l2.names import Alias, DeviceKind
@@ -35,13 +36,47 @@ _HEADERS, _SPARE = 22, 384  # VXLAN and Ethernet before an inner packet; what th
 
 def attach(cluster: str, port: LocalPort, target: str) -> PortState:
     """Makes the port's device; `target` is the namespace's name on this machine. Raises WeftError."""
-    return _ATTACH[port.attach.kind](cluster, port, target)
+    home = namespace.identity(target) if port.attach.kind is AttachKind.NAMESPACE else None
+    made = _ATTACH[port.attach.kind](cluster, port, target)
+    made.home = home
+    return made
+
+
+def sound(state: PortState) -> bool:
+    """Whether nothing is wrong with a port's device."""
+    try:
+        return not flaws(state)
+    except (WeftError, OSError):
+        return False
+
+
+def restate(cluster: str, state: PortState, port: LocalPort, target: str) -> PortState | None:
+    """The same device for what the port is now, put right; None where it cannot serve.
+
+    It stays whenever it can: a virtual machine holds it open, routes of others lead by it.
+    """
+    made = replace(state, port=port)
+    if state.gone or _place(made.port, target) != _place(state.port, state.target):
+        return None
+    try:
+        _mend(cluster, made)
+    except (WeftError, OSError):
+        return None
+    return made if sound(made) else None
+
+
+def release(cluster: str, state: PortState, port: LocalPort, target: str) -> None:
+    """Closes a device that `restate` could not keep; what stands where the port is to be again, stays there."""
+    if _place(state.port, state.target) == _place(port, target):
+        state.device.close()
+    else:
+        detach(cluster, state)
 
 
 def detach(cluster: str, state: PortState) -> None:
     """Closes the device, and removes what would outlive that."""
     state.device.close()
-    if state.veth or state.port.attach.kind in (AttachKind.TAP, AttachKind.INTERFACE):
+    if state.veth or state.port.attach.kind in _PACKETS:
         remove(cluster, state.port)
 
 
@@ -64,7 +99,7 @@ def remove(cluster: str, port: LocalPort) -> None:
 
 def _outlives(cluster: str, port: LocalPort) -> str:
     """The device of a port in the host's namespace that does not end with the forwarder."""
-    if port.attach.kind in (AttachKind.TAP, AttachKind.INTERFACE):
+    if port.attach.kind in _PACKETS:
         return port.attach.target
     return names.veth(cluster, port.name)
 
@@ -74,9 +109,21 @@ def _end_name(port: LocalPort) -> str:
     return names.bridge(port.segment) if port.attach.kind is AttachKind.HOST else port.attach.interface
 
 
-def mend(cluster: str, state: PortState) -> None:
-    """States everything of the end point's device anew, which stays. Raises WeftError, OSError."""
-    port, inside = state.port, _inside(state)
+def _place(port: LocalPort, target: str) -> tuple[object, ...]:
+    """Where the port's device stands, by name."""
+    return *port.attach.place, target, _end_name(port)
+
+
+def _mend(cluster: str, state: PortState) -> None:
+    """States everything of the device anew. Raises WeftError, OSError."""
+    port = state.port
+    _same_home(state)
+    if port.attach.kind in _PACKETS:
+        _settle(cluster, port)
+        return
+    if state.veth:
+        _near(names.veth(cluster, port.name), port.mtu)
+    inside = _inside(state)
     channel = Channel(namespace=inside)
     try:
         _end(channel, inside, port, _end_name(port), None if state.veth else _alias(cluster, port))
@@ -84,14 +131,25 @@ def mend(cluster: str, state: PortState) -> None:
         channel.close()
 
 
+def _near(name: str, mtu: int) -> None:
+    """The MTU of a pair's end here."""
+    channel = Channel()
+    try:
+        if link := Links(channel).get(name):
+            Links(channel).change(link, Change(mtu=mtu))
+    finally:
+        channel.close()
+
+
 def flaws(state: PortState) -> list[str]:
-    """What is wrong with a port's device beyond the plan's attributes."""
+    """What is wrong with a port's device beyond the plan's attributes. Raises WeftError, OSError."""
     port, inside = state.port, _inside(state)
     if state.gone:
         return [state.gone]
-    name = _end_name(port)
-    if port.attach.kind in (AttachKind.TAP, AttachKind.INTERFACE):
+    if port.attach.kind is AttachKind.INTERFACE:
         return []
+    _same_home(state)
+    name = port.attach.target if port.attach.kind is AttachKind.TAP else _end_name(port)
     channel = Channel(namespace=inside)
     try:
         link = Links(channel).get(name)
@@ -102,8 +160,11 @@ def flaws(state: PortState) -> list[str]:
     finally:
         channel.close()
     found = [] if link.up else [f"{name} is down"]
-    found += [] if link.mac == port.mac else [f"{name} has MAC {link.mac}"]
     found += [] if link.mtu == port.mtu else [f"{name} has MTU {link.mtu}"]
+    if port.attach.kind is AttachKind.TAP:
+        found += [f"{name} has {text}" for text in there]
+        return [*found, f"{name} belongs to a bridge or bond"] if link.master else found
+    found += [] if link.mac == port.mac else [f"{name} has MAC {link.mac}"]
     found += [f"{name} lacks {text}" for text in port.addresses if text not in there]
     found += [f"{name} has {text}" for text in there if text not in port.addresses]
     found += [f"{name} has no default route by {text}" for text in port.gateways if text not in gateways]
@@ -112,6 +173,16 @@ def flaws(state: PortState) -> list[str]:
 
 def _inside(state: PortState) -> Namespace:
     return state.target if state.port.attach.kind is AttachKind.NAMESPACE else None
+
+
+def _same_home(state: PortState) -> None:
+    """Raises WeftError where the end point's namespace is gone: our device keeps it alive, but its name says so."""
+    if _inside(state) is None:
+        return
+    where = f"port {state.port.name}"
+    namespace.required(state.target, by=where)
+    if namespace.identity(state.target) != state.home:
+        raise WeftError(Kind.FAILED, f"namespace '{state.target}' was made anew", where=where)
 
 
 def _alias(cluster: str, port: LocalPort, **more: str) -> str:
@@ -214,51 +285,60 @@ def _quiet(name: str) -> None:
         sysctl.write(f"ipv6/conf/{name}/disable_ipv6", 1)
 
 
-def _tap(cluster: str, port: LocalPort, target: str) -> PortState:
+def _packet(cluster: str, port: LocalPort, target: str) -> PortState:
+    """A device of the host, or a TAP for others to open, with a packet socket on it."""
     name = port.attach.target
-    return _packet(cluster, port, target, name, lambda: tap.create(name))
-
-
-def _interface(cluster: str, port: LocalPort, target: str) -> PortState:
-    return _packet(cluster, port, target, port.attach.target, None)
-
-
-def _packet(cluster: str, port: LocalPort, target: str, name: str, create: Callable[[], None] | None) -> PortState:
-    """A device that is there, or that `create` makes, with a packet socket on it."""
-    channel, where = Channel(), f"port {port.name}"
+    channel = Channel()
     try:
-        links = Links(channel)
-        link = links.get(name)
-        alias = names.parse_alias(link.alias, cluster) if link else None
-        ours = alias is not None and alias.kind is DeviceKind.PORT and alias.name == port.name
-        if link is None and create is None:
-            raise WeftError(Kind.FAILED, f"interface {name} does not exist", where=where, remedy="create it first")
-        if link is not None and not ours and (create or alias):
-            raise _foreign(name, "the host")
-        if link is None and create is not None:
-            create()
-            link = links.get(name)
-        if link is None:
-            raise WeftError(Kind.FAILED, f"{name} vanished", where=where)
-        if addresses := Addresses(channel).of(link):
-            what = f"{name} has {addresses[0]}, and the host would answer beside the segment"
-            raise WeftError(Kind.FAILED, what, where=where, remedy=f"ip address delete {addresses[0]} dev {name}")
-        if link.master:
-            what = f"{name} belongs to a bridge or bond"
-            raise WeftError(Kind.FAILED, what, where=where, remedy=f"ip link set {name} nomaster")
-        was = alias.details.get("was", "") if ours and alias else link.alias
-        told = _alias(cluster, port, **({"was": was} if was and not create else {}))
-        links.change(link, Change(alias=told, mtu=port.mtu if create else None, quiet=bool(create), up=True))
-        if create:
-            _quiet(name)
+        if port.attach.kind is AttachKind.TAP and Links(channel).get(name) is None:
+            tap.create(name)
+            _settle(cluster, port, fresh=True)
+        else:
+            _settle(cluster, port)
         return PortState(port, target, PacketSocket(name))
     finally:
         channel.close()
 
 
+def _settle(cluster: str, port: LocalPort, fresh: bool = False) -> None:
+    """States what is ours to state of a TAP (a `fresh` one we have just made) or an interface. Raises WeftError."""
+    channel, where, name = Channel(), f"port {port.name}", port.attach.target
+    own = port.attach.kind is AttachKind.TAP
+    try:
+        links, addresses = Links(channel), Addresses(channel)
+        link = links.get(name)
+        if link is None:
+            raise WeftError(Kind.FAILED, f"interface {name} does not exist", where=where, remedy="create it first")
+        alias = names.parse_alias(link.alias, cluster)
+        ours = fresh or (alias is not None and alias.kind is DeviceKind.PORT and alias.name == port.name)
+        if not ours and (own or alias):
+            raise _foreign(name, "the host")
+        there = tuple(text for text in addresses.of(link) if own or not text.startswith("fe80:"))
+        if own:
+            addresses.make(link, (), there)
+        elif there:
+            what = f"{name} has {there[0]}, and the host would answer beside the segment"
+            remedy = f"choose another device; if nothing needs the address: ip address delete {there[0]} dev {name}"
+            raise WeftError(Kind.FAILED, what, where=where, remedy=remedy)
+        elif link.master:
+            what = f"{name} belongs to a bridge or bond"
+            raise WeftError(Kind.FAILED, what, where=where, remedy=f"ip link set {name} nomaster")
+        was = alias.details.get("was", "") if ours and alias else link.alias
+        told = _alias(cluster, port, **({"was": was} if was and not own else {}))
+        change = Change(alias=told, up=True)
+        if own:
+            change = Change(alias=told, mtu=port.mtu, quiet=True, up=True, master=0 if link.master else None)
+        links.change(link, change)
+        if own:
+            _quiet(name)
+    finally:
+        channel.close()
+
+
+_PACKETS = (AttachKind.TAP, AttachKind.INTERFACE)
 _ATTACH: dict[AttachKind, Callable[[str, LocalPort, str], PortState]] = {
     AttachKind.HOST: _host,
     AttachKind.NAMESPACE: _namespace,
-    AttachKind.TAP: _tap,
-    AttachKind.INTERFACE: _interface,
+    AttachKind.TAP: _packet,
+    AttachKind.INTERFACE: _packet,
 }

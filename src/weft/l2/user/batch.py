@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from weft.l2.user import ecn
+from weft.l2.user.entropy import flow_hash
+from weft.l2.user.underlay import SOURCE_PORTS
 from weft.l2.user.world import SegmentState
 
 
@@ -23,18 +26,20 @@ class Place(NamedTuple):
     tos: int
 
 
+def places(state: SegmentState, frame: memoryview, vteps: tuple[str, ...]) -> tuple[Place, ...]:
+    """Where a frame goes that some VTEPs are to have."""
+    bucket, tos = flow_hash(frame) % SOURCE_PORTS, ecn.mark(frame)
+    return tuple(Place(state, bucket, vtep, tos) for vtep in vteps)
+
+
 @dataclass(slots=True)
 class Batch:
-    """`count` datagrams of `size` octets, the last maybe shorter; then it takes no more. `most`: octets of a train."""
+    """`count` datagrams of `size` octets, the last maybe shorter; then it takes no more. `room`: for so many more."""
 
     size: int
-    most: int
+    room: int
     count: int = 0
     data: bytearray = field(default_factory=bytearray)
-
-    def takes(self, size: int) -> bool:
-        octets = len(self.data)
-        return size <= self.size and octets + size <= self.most and octets == self.count * self.size
 
 
 Sent = Callable[[Place, int, int, OSError | None], None]
@@ -52,9 +57,10 @@ class Batches:
         front = place.state.vxlan
         size = len(front) + len(frame)
         batch = self._open.get(place)
-        if batch is None or not batch.takes(size):
+        if batch is None or size > batch.size or not batch.room:
             self.settle(place)
-            batch = self._open[place] = Batch(size, place.state.underlay.most(size))
+            batch = self._open[place] = Batch(size, place.state.underlay.most(size) // size)
+        batch.room = batch.room - 1 if size == batch.size else 0
         batch.data += front
         batch.data += frame
         batch.count += 1

@@ -1,8 +1,8 @@
-"""Big TCP frames that wait to be split together: what one look at a device finds of one shape.
+"""Big TCP frames that wait to be finished together: what one look at a device finds of one shape.
 
 Splitting is mostly the price of its passes over arrays, and that of one frame is nearly that of four. Only what waits
-at the device already is gathered, so nobody waits longer for it. Frames stay where they were read, in slots of their
-own, until the bundle is taken.
+at the device already is gathered, so nobody waits longer for it. A frame is copied out of the buffer when it is added,
+so that the buffer stays in the core's nearest cache.
 """
 
 from __future__ import annotations
@@ -10,57 +10,65 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from weft.l2.user import vnet
-from weft.l2.user.split import Shape, split_all
+import numpy as np
 
-MOST = 4  # frames: with their trains they fill half of a core's cache
-_SLOT = vnet.SIZE + 65536 + 256
+from weft.l2.user import vnet
+from weft.l2.user.split import FRAME_MAX, Shape, Sums
+from weft.l2.user.table import MOST, Table
+
+_STORE = 1 << 19  # octets for trains
+_TABLES = 64  # that are remembered
 
 Tag = TypeVar("Tag")
 
 
-class Slots:
-    """Buffers to read into, one more than are ever kept at a time."""
-
-    def __init__(self) -> None:
-        self._all = [memoryview(bytearray(_SLOT)) for _ in range(MOST + 1)]
-        self._now = 0
-        self.buffer = self._all[0]
-
-    def keep(self) -> None:
-        """The frame in the buffer is still needed: the next one goes elsewhere."""
-        self._now = (self._now + 1) % len(self._all)
-        self.buffer = self._all[self._now]
-
-
 class Bundle(Generic[Tag]):
-    """Used by one thread. `tags` go with the frames: what is to become of each."""
+    """Used by one thread. `buffer` is where frames are read, offload header first; `tags` go with those that wait:
+    what is to become of each."""
 
     def __init__(self) -> None:
-        self._frames: list[memoryview] = []
-        self.tags: list[Tag] = []
-        self._front = b""
+        self.buffer = memoryview(bytearray(vnet.SIZE + FRAME_MAX + 64))  # what is longer is seen to be
+        self._octets = np.frombuffer(self.buffer, np.uint8)
+        self._store = np.empty(_STORE, np.uint8)
+        self._tables: dict[tuple[int, ...], Table] = {}
+        self._table: Table | None = None
         self._shape: Shape | None = None
+        self.tags: list[Tag] = []
 
-    def takes(self, front: bytes, shape: Shape) -> bool:
-        """Whether a frame of this shape, with this encapsulation, can join those that wait."""
-        if not self._frames:
+    def takes(self, shape: Shape) -> bool:
+        """Whether a frame of this shape can join those that wait."""
+        if self._table is None:
             return True
-        return len(self._frames) < MOST and shape.full and shape == self._shape and front == self._front
+        fits = shape == self._shape and shape.full and self._table.room >= shape.segments
+        return fits and len(self.tags) < MOST
 
-    def add(self, frame: memoryview, front: bytes, shape: Shape, tag: Tag) -> None:
-        """A frame that it takes, which must stay as it is until the bundle is taken."""
-        self._frames.append(frame)
+    def add(self, front: bytes, shape: Shape, known: Sums, tag: Tag) -> None:
+        """The frame in the buffer, which it takes; its headers there are void then. `front`: its encapsulation."""
+        if self._table is None:
+            self._table, self._shape = self._open(shape), shape
+        at = vnet.SIZE - len(front)
+        self.buffer[at : vnet.SIZE] = front
+        self._table.put(self._octets[at:], self.buffer[at:], shape, known)
         self.tags.append(tag)
-        self._front, self._shape = front, shape
 
-    def take(self) -> Iterator[tuple[Tag, int, memoryview, int]]:
-        """Tag, octets of the frame, its train, and octets of each datagram, in order; the bundle is empty then."""
-        frames, tags, shape = self._frames, self.tags, self._shape
-        if not frames or shape is None:
+    def _open(self, shape: Shape) -> Table:
+        kind = (*shape[:4], shape.mss)
+        table = self._tables.get(kind)
+        if table is None:
+            if len(self._tables) >= _TABLES:
+                self._tables.clear()
+            table = self._tables[kind] = Table(shape, self._store)
+        if table.room >= shape.segments:
+            return table
+        return Table(shape, np.empty(shape.segments * (shape.size + 1), np.uint8))  # headers that are most of it
+
+    def take(self) -> Iterator[tuple[Tag, memoryview, int]]:
+        """Tag, train, and octets of each datagram, in order, valid until the next frame is added; the bundle is empty
+        then."""
+        table, tags, shape = self._table, self.tags, self._shape
+        if table is None or shape is None:
             return
-        self._frames, self.tags = [], []
-        data = split_all(frames, self._front, shape).data.data
-        step = len(data) // len(frames)
-        for index, (frame, tag) in enumerate(zip(frames, tags, strict=True)):
-            yield tag, len(frame), data[index * step : (index + 1) * step], shape.size
+        self._table, self.tags = None, []
+        data, step = table.take(), shape.segments * shape.size
+        for index, tag in enumerate(tags):
+            yield tag, data[index * step : (index + 1) * step - shape.mss + shape.last], shape.size

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from weft.l2.user import attach, control
 from weft.l2.user.engine import Engine
 from weft.l2.user.iptunnel.changes import TunnelChanges
@@ -108,40 +106,37 @@ class Changes:
     # Ports
 
     def _set_port(self, port: LocalPort, target: str) -> None:
-        state = self._segment(port.segment)
-        there = self._world.ports.get(port.name)
-        if there is not None and (there.port, there.target) == (port, target) and self._holds(there):
-            return
+        self._segment(port.segment)
+        made, there = None, self._world.ports.get(port.name)
         if there is not None:
-            self._unset_port(there.port)
-        made = attach.attach(self._cluster, port, target)
-        with self._engine.still():
-            self._world.ports[port.name] = made
-            state.switch.plug(port.name, port.isolated)
-        self._engine.watch_port(made)
-
-    def _holds(self, there: PortState) -> bool:
-        """Whether a port is as stated, or is put right now with its device kept: others' routes by it stay."""
-        if not attach.flaws(there):
-            return True
-        if there.gone:
-            return False
-        with contextlib.suppress(WeftError, OSError):
-            attach.mend(self._cluster, there)
-            # A device that was down has lost its hosts' frames: who still is there says so.
-            self._world.ears.gone(there.port.segment, self._segment(there.port.segment).switch.forget(there.port.name))
-            return not attach.flaws(there)
-        return False
+            if (there.port, there.target) == (port, target) and attach.sound(there):
+                return
+            made = attach.restate(self._cluster, there, port, target)
+            self._unplug(there)
+            if made is None:
+                attach.release(self._cluster, there, port, target)
+        self._plug(made or attach.attach(self._cluster, port, target))
 
     def _unset_port(self, port: LocalPort) -> None:
         there: PortState | None = self._world.ports.get(port.name)
         if there is None:
             attach.remove(self._cluster, port)  # what an earlier forwarder left
             return
+        self._unplug(there)
+        attach.detach(self._cluster, there)
+
+    def _plug(self, made: PortState) -> None:
+        port = made.port
+        with self._engine.still():
+            self._world.ports[port.name] = made
+            self._segment(port.segment).switch.plug(port.name, port.isolated)
+        self._engine.watch_port(made)
+
+    def _unplug(self, there: PortState) -> None:
+        """Forgets what was learned there: frames of its hosts may have been lost; who still is there says so."""
         with self._engine.still():
             if not there.gone:
                 self._engine.unwatch_port(there)
-            del self._world.ports[port.name]
+            del self._world.ports[there.port.name]
             if state := self._world.segments.get(there.port.segment):
-                self._world.ears.gone(port.segment, state.switch.unplug(port.name))
-            attach.detach(self._cluster, there)
+                self._world.ears.gone(there.port.segment, state.switch.unplug(there.port.name))

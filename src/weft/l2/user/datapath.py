@@ -108,6 +108,8 @@ class UserDatapath:
                 return None, names.bridge(port.segment), port.segment
             case AttachKind.NAMESPACE:
                 return self._ports(port.attach.target), port.attach.interface, port.segment
+            case AttachKind.TAP:
+                return None, port.attach.target, port.segment
         return None
 
     def _learn(self) -> None:

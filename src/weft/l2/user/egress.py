@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
 
-from weft.l2.user import ecn, vnet
-from weft.l2.user.batch import Batches, Place
-from weft.l2.user.bundle import Bundle, Slots
-from weft.l2.user.entropy import flow_hash
+from weft.l2.user import vnet
+from weft.l2.user.batch import Batches, Place, places
+from weft.l2.user.bundle import Bundle
+from weft.l2.user.flows import Flow, Flows
+from weft.l2.user.split import Cut, seal, sums_of
+from weft.l2.user.switch import Way
 from weft.l2.user.trains import Refused, big, finished, shaped
-from weft.l2.user.underlay import SOURCE_PORTS
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 
 BUDGET = 64  # frames of one port before others have their turn
@@ -27,13 +27,8 @@ def reason(error: OSError) -> str:
     return _REASONS.get(error.errno or 0, "unreachable")
 
 
-class Copies(NamedTuple):
-    """Where a big frame goes: a copy to each VTEP."""
-
-    state: SegmentState
-    bucket: int
-    tos: int
-    vteps: tuple[str, ...]
+def _longest(state: SegmentState, frame: memoryview) -> int:
+    return state.longest + (4 if frame[12] == 0x81 and not frame[13] else 0)
 
 
 class Egress:
@@ -42,29 +37,68 @@ class Egress:
     def __init__(self, world: World) -> None:
         self.world, self.tally = world, Tally()
         self._batches = Batches(self._sent)
-        self._bundle: Bundle[Copies] = Bundle()
-        self._slots = Slots()
+        self._bundle: Bundle[tuple[tuple[Place, ...], int]] = Bundle()  # tags: where to, and octets of the frame
+        self._buffer = self._bundle.buffer
+        self._flows = Flows(world)
 
     def drain(self, port: PortState, now: float) -> None:
         """Forwards what waits at a port. Raises OSError when the port's device is gone."""
         state = self.world.segments.get(port.port.segment)
+        read, buffer = port.device.read, self._buffer
+        if state is None:
+            for _ in range(BUDGET):
+                if not read(buffer):
+                    return
+            return
+        known = self._flows.of(port, state)
+        frames = octets = 0
         try:
             for _ in range(BUDGET):
-                size = port.device.read(self._slots.buffer)
+                size = read(buffer)
                 if not size:
                     return
-                if state is not None:
-                    self.forward(state, port, size, now)
+                flow = known.find(buffer, size, now)
+                if flow is None:
+                    known.remember(buffer[vnet.SIZE : size], self.forward(state, port, size, now), now)
+                else:
+                    frames += 1
+                    octets += size - vnet.SIZE
+                    self._again(flow, size)
         finally:
+            if frames:
+                self.tally.port_in[port.port.name] += frames
+                self.tally.port_in_octets[port.port.name] += octets
             self._flush()
 
-    def forward(self, state: SegmentState, port: PortState, size: int, now: float) -> None:
+    def _again(self, flow: Flow, size: int) -> None:
+        """One frame of a flow whose way is known."""
+        buffer = self._buffer
+        for other in flow.ports:
+            self.write(other, [buffer[:size]])
+        if not flow.places:
+            return
+        if not flow.big:
+            if flow.at:
+                seal(buffer, flow.start, flow.at, size)
+            self._wait(buffer[vnet.SIZE : size], flow.places)
+            return
+        cut, words = flow.cut, buffer[flow.words_at] >> 4
+        if cut is None or size != flow.size or words != flow.words:
+            try:
+                cut = self._cut(flow.places[0].state, size, flow.offload)
+            except Refused as refused:
+                self.tally.drops[str(refused)] += 1
+                return
+            flow.cut, flow.size, flow.words = cut, size, words
+        self._hold(cut, size, flow.places)
+
+    def forward(self, state: SegmentState, port: PortState, size: int, now: float) -> Way:
         """One frame, which stands in the buffer behind its offload header; what goes into tunnels may wait."""
-        name, tally, buffer = port.port.name, self.tally, self._slots.buffer
+        name, tally, buffer = port.port.name, self.tally, self._buffer
         frame = buffer[vnet.SIZE : size]
         if len(frame) < 14:
             tally.drops["short frame"] += 1
-            return
+            return Way(drop="short frame")
         tally.port_in[name] += 1
         tally.port_in_octets[name] += len(frame)
         ears = self.world.ears
@@ -79,6 +113,7 @@ class Egress:
             self.write(other, [buffer[:size]])
         if way.vteps:
             self.tunnel(state, size, way.vteps)
+        return way
 
     def write(self, name: str, parts: list[bytes | memoryview]) -> None:
         """A frame behind its offload header to a local port; counted as dropped where the port does not take it."""
@@ -95,36 +130,58 @@ class Egress:
 
     def tunnel(self, state: SegmentState, size: int, vteps: tuple[str, ...]) -> None:
         """Sends the frame in the buffer to VTEPs."""
-        buffer = self._slots.buffer
-        frame, offload = buffer[vnet.SIZE : size], vnet.decode(buffer)
-        longest = state.longest + (4 if frame[12] == 0x81 and not frame[13] else 0)
+        frame, offload = self._buffer[vnet.SIZE : size], vnet.decode(self._buffer)
         try:
             if big(offload):
-                self._bundled(state, frame, offload, vteps, longest)
+                self._hold(self._cut(state, size, offload), size, places(state, frame, vteps))
                 return
-            self._plain(state, frame, offload, vteps, longest)
+            train = finished(frame, offload, state.vxlan)
+            if (len(frame) if train is None else train.size - len(state.vxlan)) > _longest(state, frame):
+                raise Refused("oversized")
         except Refused as refused:
             self.tally.drops[str(refused)] += 1
-
-    def _bundled(
-        self, state: SegmentState, frame: memoryview, offload: vnet.Offload, vteps: tuple[str, ...], longest: int
-    ) -> None:
-        front = state.vxlan
-        shape = shaped(frame, offload, front)
-        if shape.size - len(front) > longest:
-            self.tally.drops["oversized"] += 1
             return
-        if not self._bundle.takes(front, shape):
+        to = places(state, frame, vteps)
+        if train is None:
+            self._wait(frame, to)
+            return
+        self._pass(to)
+        for place in to:
+            self._train(place, len(frame), train.data.data, train.size)
+
+    def _cut(self, state: SegmentState, size: int, offload: vnet.Offload) -> Cut:
+        """How the big frame in the buffer is cut. Raises Refused."""
+        front = vnet.SIZE - len(state.vxlan)
+        frame = self._buffer[vnet.SIZE : size]
+        shape = shaped(frame, offload, state.vxlan)
+        if shape.size - len(state.vxlan) > _longest(state, frame):
+            raise Refused("oversized")
+        return shape, sums_of(self._buffer[front:size], shape)
+
+    def _hold(self, cut: Cut, size: int, to: tuple[Place, ...]) -> None:
+        """The big frame in the buffer waits for its like."""
+        shape, known = cut
+        if not self._bundle.takes(shape):
             self._settle()
-        copies = Copies(state, flow_hash(frame) % SOURCE_PORTS, ecn.mark(frame), vteps)
-        self._bundle.add(frame, front, shape, copies)
-        self._slots.keep()
+        self._bundle.add(to[0].state.vxlan, shape, known, (to, size - vnet.SIZE))
+
+    def _wait(self, frame: memoryview, to: tuple[Place, ...]) -> None:
+        """A single datagram waits for its like."""
+        self._pass(to)
+        for place in to:
+            self._batches.put(place, frame)
+
+    def _pass(self, to: tuple[Place, ...]) -> None:
+        """Something is sent that may be of a flow whose big frames wait, and keeps its order."""
+        tags = self._bundle.tags
+        if tags and any(waits[0].bucket == to[0].bucket for waits, _ in tags):
+            self._settle()
 
     def _settle(self) -> None:
         """Sends the big frames that wait."""
-        for (state, bucket, tos, vteps), octets, train, size in self._bundle.take():
-            for vtep in vteps:
-                self._train(Place(state, bucket, vtep, tos), octets, train, size)
+        for (to, octets), train, size in self._bundle.take():
+            for place in to:
+                self._train(place, octets, train, size)
 
     def _train(self, place: Place, octets: int, train: memoryview, size: int) -> None:
         """Datagrams of `size` that a frame of so many octets has become."""
@@ -135,23 +192,6 @@ class Egress:
         except OSError as error:
             failed = error
         self._sent(place, 1, octets, failed)
-
-    def _plain(
-        self, state: SegmentState, frame: memoryview, offload: vnet.Offload, vteps: tuple[str, ...], longest: int
-    ) -> None:
-        train = finished(frame, offload, state.vxlan)
-        if (len(frame) if train is None else train.size - len(state.vxlan)) > longest:
-            self.tally.drops["oversized"] += 1
-            return
-        bucket, tos = flow_hash(frame) % SOURCE_PORTS, ecn.mark(frame)
-        if any(waits.bucket == bucket for waits in self._bundle.tags):
-            self._settle()  # maybe the same flow, which keeps its order
-        for vtep in vteps:
-            place = Place(state, bucket, vtep, tos)
-            if train is None:
-                self._batches.put(place, frame)
-            else:
-                self._train(place, len(frame), train.data.data, train.size)
 
     def _flush(self) -> None:
         self._settle()
@@ -167,7 +207,7 @@ class Egress:
 
     def inject(self, state: SegmentState, frame: bytes, vteps: tuple[str, ...]) -> None:
         """A frame of our own into tunnels."""
-        buffer = self._slots.buffer
+        buffer = self._buffer
         buffer[: vnet.SIZE] = vnet.PLAIN
         buffer[vnet.SIZE : vnet.SIZE + len(frame)] = frame
         self.tunnel(state, vnet.SIZE + len(frame), vteps)

@@ -7,13 +7,13 @@ unfinished?) and the outer mark. Those are looked at each time; what is not as u
 
 A flow is void when its segment is another one, when the switch says so (`Switch.epoch`), when its port is another one,
 and as long as the destination has been silent for too long; it refreshes its source as the slow path would. Only what
-was believed and delivered is remembered, so strangers put nothing in here, and of all the cache has room for FLOWS.
+was believed and had one way is remembered, so strangers put nothing in here; and there is room for FLOWS.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from weft.l2.user import vnet
@@ -33,18 +33,20 @@ _CHECKSUM = {_TCP: 16, _UDP: 6}
 _IP = VXLAN.ip
 _IPV4, _IPV6 = 0x45, 6
 _HEADERS = 14 + 40 + 20
+_Fields = Callable[[bytes | memoryview, int], tuple[int, ...]]
 # VXLAN header, MACs, ethertype and the IP header's first two octets; then without lengths, identification, TTL and
 # checksum of IPv4 (so: fragment, protocol, addresses), without flow label, length and hop limit of IPv6.
-_KEY4: Callable[..., tuple[int, ...]] = struct.Struct("=QQQ4xHxB2xQ").unpack_from
-_KEY6: Callable[..., tuple[int, ...]] = struct.Struct("=QQQ4xBxQQQQ").unpack_from
+_KEY4: _Fields = struct.Struct("=QQQ4xHxB2xQ").unpack_from
+_KEY6: _Fields = struct.Struct("=QQQ4xBxQQQQ").unpack_from
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
     """Datagrams of `least` to `longest` octets from `vtep`, one of `members`, go to `port`; `epoch`: of the switch that
-    said so. `tcp`: where TCP's header starts, 0 for UDP. `fields` finds length and checksum; `sum`: of the pseudo
-    header with no length; `unfinished`: the offload header for such a checksum."""
+    said so. `key` reads what names a flow, `fields` length and checksum. `tcp`: where TCP's header starts, 0 for UDP.
+    `sum`: of the pseudo header with no length; `unfinished`: the offload header for such a checksum."""
 
+    key: _Fields
     state: SegmentState
     vtep: str
     members: frozenset[str]
@@ -56,7 +58,7 @@ class Flow:
     tcp: int
     least: int
     longest: int
-    fields: Callable[[memoryview, int], tuple[int, ...]]
+    fields: _Fields
     sum: int
     unfinished: bytes
 
@@ -68,33 +70,53 @@ class FlowCache:
         self._world, self._tally, self._data, self._streams = world, tally, data, streams
         self._flows: dict[tuple[int, ...], Flow] = {}
 
-    def arrival(self, underlay: Underlay, arrival: Arrival, now: float) -> bool:
-        """Whether a datagram, or a train that is one stream, went its remembered way."""
+    def arrival(self, underlay: Underlay, arrival: Arrival, now: float) -> int:
+        """How many octets of what came, from its beginning on, went their remembered way."""
         octets, size, vtep, tos = arrival
         if tos & ODD_MARK:
-            return False
+            return 0
         if octets <= size:
-            return self.datagram(underlay, vtep, 0, octets, now)
+            return octets if self.datagram(underlay, vtep, 0, octets, now) else 0
         flow = self._find(underlay, vtep, 0, now)
-        if flow is None or not flow.tcp:
-            return False
+        if flow is None:
+            return 0
+        if not flow.tcp:
+            return self._alike(flow, octets, size, now)
         stream = self._streams.behind(flow.tcp, octets, size)
         if stream is None:
-            return False
-        offload, header, payload, octets, count = stream
-        self._give(flow, (offload, header, *payload), octets, count, now)
-        return True
+            return 0
+        offload, header, payload, whole, count = stream
+        self._give(flow, [(offload, header, *payload)], whole, count, now)
+        return octets
 
     def datagram(self, underlay: Underlay, vtep: str, at: int, size: int, now: float) -> bool:
         """Whether a datagram whose mark changes nothing went its remembered way."""
         flow = self._find(underlay, vtep, at, now)
         if flow is None or not flow.least <= size <= flow.longest:
             return False
-        length, stands = flow.fields(self._data, at)
-        unfinished = stands and (flow.sum + length - stands) % MODULUS == 0
-        offload = flow.unfinished if unfinished else vnet.PLAIN
-        self._give(flow, (offload, self._data[at + VXLAN.front : at + size]), size - VXLAN.front, 1, now)
+        offload = flow.unfinished if self._unfinished(flow, at) else vnet.PLAIN
+        self._give(flow, [(offload, self._data[at + VXLAN.front : at + size])], size - VXLAN.front, 1, now)
         return True
+
+    def _alike(self, flow: Flow, octets: int, size: int, now: float) -> int:
+        """Those datagrams at the beginning of a train of UDP that are of one flow, each as a frame of its own."""
+        if self._unfinished(flow, 0):
+            return 0  # nobody may have cut it (weft.l2.user.arrive)
+        data, key, packets, at = self._data, flow.key(self._data, 0), [], 0
+        while at < octets and flow.key(data, at) == key:
+            end = min(at + size, octets)
+            if not flow.least <= end - at <= flow.longest:
+                break
+            offload = flow.unfinished if self._unfinished(flow, at) else vnet.PLAIN
+            packets.append((offload, data[at + VXLAN.front : end]))
+            at = end
+        if packets:
+            self._give(flow, packets, at - len(packets) * VXLAN.front, 1, now)
+        return at
+
+    def _unfinished(self, flow: Flow, at: int) -> bool:
+        length, stands = flow.fields(self._data, at)
+        return stands != 0 and (flow.sum + length - stands) % MODULUS == 0
 
     def _find(self, underlay: Underlay, vtep: str, at: int, now: float) -> Flow | None:
         data = self._data
@@ -119,19 +141,25 @@ class FlowCache:
             return flow
         return None
 
-    def _give(self, flow: Flow, parts: Buffers, octets: int, count: int, now: float) -> None:
-        tally, key, name = self._tally, flow.state.segment.key, flow.port.port.name
+    def _give(self, flow: Flow, packets: Sequence[Buffers], octets: int, each: int, now: float) -> None:
+        """Frames of a flow, offload headers first, of `octets` together without these; each stands for so many
+        datagrams."""
+        tally, key, name, write = self._tally, flow.state.segment.key, flow.port.port.name, flow.port.device.write
         if flow.source is not None:
             flow.source.seen = now
-        tally.tunnel_in[key] += count
+        taken = len(packets)
+        tally.tunnel_in[key] += taken * each
         tally.tunnel_in_octets[key] += octets
-        try:
-            flow.port.device.write(parts)
-        except OSError:
-            tally.drops["port does not take it"] += count
-            return
-        tally.port_out[name] += count
-        tally.port_out_octets[name] += octets
+        for packet in packets:
+            try:
+                write(packet)
+            except OSError:
+                tally.drops["port does not take it"] += each
+                taken -= 1
+                octets -= sum(map(len, packet)) - vnet.SIZE
+        if taken:
+            tally.port_out[name] += taken * each
+            tally.port_out_octets[name] += octets
 
     def remember(self, state: SegmentState, epoch: int, vtep: str, frame: bytearray | memoryview, name: str) -> None:
         """A frame that came from a VTEP with a mark that changes nothing went to the port `name` alone; `epoch`: the
@@ -142,7 +170,8 @@ class FlowCache:
             return
         if vtep not in members and not state.open:
             return
-        found = _judged(memoryview(state.vxlan + bytes(frame[:_HEADERS])))
+        datagram = state.vxlan + bytes(frame[:_HEADERS])
+        found = _judged(datagram)
         if found is None:
             return
         key, at, protocol, addresses = found
@@ -150,7 +179,8 @@ class FlowCache:
         before, length = (at - _IP, _IP + 2) if at == _IP + 20 else (0, _IP + 4)
         if len(self._flows) >= FLOWS:
             self._flows.clear()
-        self._flows[key] = Flow(
+        self._flows[key(datagram, 0)] = Flow(
+            key=key,
             state=state,
             vtep=vtep,
             members=members,
@@ -168,16 +198,16 @@ class FlowCache:
         )
 
 
-def _judged(data: memoryview) -> tuple[tuple[int, ...], int, int, int] | None:
-    """Of a datagram that a flow can be remembered of: the key, where TCP or UDP starts, which of them it is, the sum
-    of the addresses."""
-    kind = bytes(data[_IP - 2 : _IP])
+def _judged(data: bytes) -> tuple[_Fields, int, int, int] | None:
+    """Of a datagram that a flow can be remembered of: what reads its key, where TCP or UDP starts, which of them it is,
+    the sum of the addresses."""
+    kind = data[_IP - 2 : _IP]
     if kind == b"\x08\x00" and len(data) >= _IP + 28 and data[_IP] == _IPV4:
         fragment = data[_IP + 6] & 0x3F or data[_IP + 7]
-        key, at, protocol, addresses = _KEY4(data), _IP + 20, data[_IP + 9], data[_IP + 12 : _IP + 20]
+        key, at, protocol, addresses = _KEY4, _IP + 20, data[_IP + 9], data[_IP + 12 : _IP + 20]
     elif kind == b"\x86\xdd" and len(data) >= _IP + 48 and data[_IP] >> 4 == _IPV6:
         fragment = 0
-        key, at, protocol, addresses = _KEY6(data), _IP + 40, data[_IP + 6], data[_IP + 8 : _IP + 40]
+        key, at, protocol, addresses = _KEY6, _IP + 40, data[_IP + 6], data[_IP + 8 : _IP + 40]
     else:
         return None
     return None if fragment or protocol not in _CHECKSUM else (key, at, protocol, total(addresses))

@@ -24,7 +24,7 @@ from weft.l2.user.underlay import Arrival, Underlay
 from weft.l2.user.world import SegmentState, Tally, World
 from weft.model.network import SegmentKey
 
-BUDGET = 16  # looks at one socket before others have their turn
+BUDGET = 64  # datagrams or trains of one socket before others have their turn
 _FRAME = vnet.SIZE + 66000
 _VALID_VNI = 0x08
 
@@ -46,26 +46,28 @@ class Ingress:
             arrival = underlay.receive(receiver, self._room)
             if arrival is None:
                 return
-            if not self._flows.arrival(underlay, arrival, now):
-                self.take(underlay, arrival, now)
+            done = self._flows.arrival(underlay, arrival, now)
+            if done < (arrival.octets or 1):
+                self.take(underlay, arrival, now, done)
 
-    def take(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
-        """One datagram or train, which stands in the buffer."""
+    def take(self, underlay: Underlay, arrival: Arrival, now: float, done: int = 0) -> None:
+        """One datagram or train, which stands in the buffer; of a train of UDP so many octets are `done`."""
         octets, size, vtep, _ = arrival
         if vtep == underlay.vtep:
             self.tally.drops["our own"] += -(-octets // max(1, size)) or 1
         elif octets <= size:
             self._single(underlay, arrival, 0, octets, now)
+        elif done:
+            for at in range(done, octets, size):
+                self._single(underlay, arrival, at, min(size, octets - at), now)
         elif not self._uncut(underlay, arrival, now):
             self._each(underlay, arrival, now)
 
     def _each(self, underlay: Underlay, arrival: Arrival, now: float) -> None:
         """A train, whatever it is of."""
-        marked = arrival.tos & ODD_MARK
         for at, size, train, run in incoming(self._octets, arrival.octets, arrival.size):
             if train is None or run is None:
-                if marked or not self._flows.datagram(underlay, arrival.vtep, at, size, now):
-                    self._single(underlay, arrival, at, size, now)
+                self._single(underlay, arrival, at, size, now)
                 continue
             count = run.end - run.first
             state = self._segment(underlay, arrival.vtep, at, size, count)
@@ -90,6 +92,9 @@ class Ingress:
         return state
 
     def _single(self, underlay: Underlay, arrival: Arrival, at: int, size: int, now: float) -> None:
+        """A datagram by itself; of trains too, so that its flow may be a remembered one."""
+        if not arrival.tos & ODD_MARK and self._flows.datagram(underlay, arrival.vtep, at, size, now):
+            return
         state = self._segment(underlay, arrival.vtep, at, size, 1)
         if state is not None:
             self._whole(state, arrival, self._buffer[at + VXLAN.front : at + size], now)

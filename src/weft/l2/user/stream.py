@@ -1,10 +1,11 @@
 """Trains that are one stretch of one TCP stream, the common case: seen by one subtraction, given away where they lie.
 
 The headers of such a train were all made out of one: sequence numbers and identifications count up, and IPv4's checksum
-counts down with the identification. Read as numbers of eight octets, with that taken off, all headers are the same; of
-what is compared TCP's checksum alone is left out, and the last datagram may be shorter and bear PSH. Then the first
-header is judged for all. What is no such train, or not surely (nothing may carry into another field), is left to
-weft.l2.user.merge, which says what is compared and why: what is found here is what would be found there.
+counts down with the identification (or both stand still, as RFC 6864 allows with "don't fragment"). Read as numbers of
+eight octets, with that taken off, all headers are the same; of what is compared TCP's checksum alone is left out, and
+the last datagram may be shorter and bear PSH. Then the first header is judged for all. What is no such train, or not
+surely (nothing may carry into another field), is left to weft.l2.user.merge, which says what is compared and why: what
+is found here is what would be found there.
 
 The frame that all become has one header, and its payload does not move: who takes it gets a list of the pieces.
 """
@@ -28,7 +29,7 @@ LEAD = 16  # octets of a buffer before its first datagram
 ROOM = 66000  # octets of the longest train
 BUFFER = LEAD + 2 * ROOM  # the last datagram of a train is seen as long as the others
 
-_ACK, _PSH, _TCP = 0x10, 0x08, 6
+_ACK, _PSH, _TCP, _DONT_FRAGMENT = 0x10, 0x08, 6, 0x40
 _LONGEST = 65535  # octets of an IP packet
 _MOST = 128  # datagrams that come at once (UDP_MAX_SEGMENTS)
 _GRIDS = 64
@@ -44,7 +45,7 @@ class Streams:
 
     def __init__(self, buffer: memoryview, framing: Framing = VXLAN) -> None:
         self._buffer, self._framing = buffer, framing
-        self._grids: dict[tuple[int, int, int], Grid] = {}
+        self._grids: dict[tuple[int, int, int, bool], Grid] = {}
 
     def stream(self, octets: int, size: int) -> Pieces | None:
         """The frame that a train of `octets` in datagrams of `size` becomes; None: not one stretch, or not surely."""
@@ -53,7 +54,9 @@ class Streams:
 
     def behind(self, tcp: int, octets: int, size: int, shape: Layout | None = None) -> Pieces | None:
         """The same, where the first datagram is known to have a TCP header there, or to be of a shape."""
-        place = tcp, self._buffer[LEAD + tcp + 12] >> 4, size
+        ident = LEAD + tcp - 16  # IPv4's; two octets of IPv6's address, which stand still
+        counts = self._buffer[ident : ident + 2] != self._buffer[ident + size : ident + size + 2]
+        place = tcp, self._buffer[LEAD + tcp + 12] >> 4, size, counts
         grid = self._grids.get(place)
         if grid is None:
             if shape is None:
@@ -62,15 +65,18 @@ class Streams:
                 return None
             if len(self._grids) >= _GRIDS:
                 self._grids.clear()
-            grid = self._grids[place] = Grid(self._buffer, size, shape)
+            grid = self._grids[place] = Grid(self._buffer, size, shape, counts)
         return grid.stream(octets)
 
 
 class Grid:
-    """The headers of datagrams of one size as numbers of eight octets, a row each; the IP header begins a number."""
+    """The headers of datagrams of one size as numbers of eight octets, a row each; the IP header begins a number.
 
-    def __init__(self, buffer: memoryview, size: int, shape: Layout) -> None:
-        self._size, self._mss, self._shape = size, size - shape.payload, shape
+    `counts`: whether IPv4's identifications do.
+    """
+
+    def __init__(self, buffer: memoryview, size: int, shape: Layout, counts: bool) -> None:
+        self._size, self._mss, self._shape, self._counts = size, size - shape.payload, shape, counts
         ip, tcp, before = shape.ip, shape.tcp, -shape.ip % 8
         most = min(_MOST, ROOM // size, (_LONGEST - shape.payload + ip) // self._mss)
         width = -(-(before + shape.payload) // 8)
@@ -93,7 +99,7 @@ class Grid:
 
         counting, self._psh = {bit(tcp + 4, 4): self._mss}, _PSH << bit(tcp + 13, 1)
         if shape.version == 4:
-            counting |= {bit(ip + 4, 2): 1, bit(ip + 10, 2): -1}
+            counting |= {bit(ip + 4, 2): int(counts), bit(ip + 10, 2): -int(counts)}
             self._shorter = (1 << bit(ip + 10, 2)) - (1 << bit(ip + 2, 2))
             self._fields = struct.Struct(f">{ip + 2}xHH4xH{tcp - ip - 8}xI5xB")
         else:
@@ -143,6 +149,8 @@ class Grid:
         if shape.version == 4:
             stated, ident, check, sequence, flags = self._fields.unpack_from(self._data)
             if total(header[ip:tcp]) % MODULUS or ident + count > 0x10000 or not count <= check <= 0xFFFF - shorter:
+                return None
+            if not self._counts and not header[ip + 6] & _DONT_FRAGMENT:
                 return None
             at, beside, addresses = ip + 2, ip, header[ip + 12 : tcp]
         else:

@@ -16,6 +16,8 @@ port it came from, or the reason for dropping it. The rules (RFC 7348 section 4,
 7. Where a segment learns and is `proxy`, ARP is relayed (weft.wire.relay): what tunnels bring of it goes to who punts
    it and to nobody else.
 8. What concerns a distributed gateway stays at home: frames from and to its MAC, ARP and ND about its addresses.
+9. What concerns one link goes nowhere (IEEE 802.1Q, table 8-1: LLDP, LACP, 802.1X, pause), nor does a frame whose
+   source can be no host's address. Spanning tree's passes, as through a bridge of the kernel that takes no part in it.
 
 `Switch.epoch` counts up whenever a frame may go another way than before, so that whoever remembers a `Way` knows how
 long it holds. A way that leads to a learned MAC ends with its age too, and one that comes from a learned MAC must go on
@@ -35,6 +37,8 @@ from weft.model.address import is_mac
 from weft.model.network import Arp
 
 LEARNED_MAX = 65536  # rows that strangers can make us remember, a segment
+_NOBODY = bytes(6)
+_ONE_LINK = bytes.fromhex("0180c20000")  # and 01 to 0f
 SPEAKER = bytes.fromhex("027765667400")  # what is answered to questions of our own goes no further
 LOCAL_AGE = 300  # seconds for MACs of local ports where a segment does not learn, as the kernel's bridge
 
@@ -93,8 +97,8 @@ class Switch:
     def from_port(self, port: str, frame: bytes | bytearray | memoryview, now: float) -> Way:
         """A frame of at least 14 octets from a local port."""
         dst, src = bytes(frame[0:6]), bytes(frame[6:12])
-        if src[0] & 1:
-            return Way(drop="source is a group")
+        if refused := _refused(dst, src):
+            return Way(drop=refused)
         self._learn(src, port, None, now)
         if dst == SPEAKER:
             return Way()
@@ -132,8 +136,8 @@ class Switch:
     def from_tunnel(self, vtep: str, frame: bytes | bytearray | memoryview, now: float) -> Way:
         """A frame of at least 14 octets that a VTEP sent us."""
         dst, src = bytes(frame[0:6]), bytes(frame[6:12])
-        if src[0] & 1:
-            return Way(drop="source is a group")
+        if refused := _refused(dst, src):
+            return Way(drop=refused)
         if self.learning:
             self._learn(src, None, vtep, now)
         if self.relayed and is_arp(frame):
@@ -160,7 +164,7 @@ class Switch:
                 entry.sequence += 1
                 self.epoch += 1
             entry.seen = now
-        elif mac not in self.static and len(self.learned) < LEARNED_MAX and any(mac):
+        elif mac not in self.static and len(self.learned) < LEARNED_MAX:
             self.learned[mac] = Entry(port, vtep, now)
             self.epoch += 1
 
@@ -260,3 +264,12 @@ class Switch:
         if entry is not None and entry.port is not None:
             return self._unicast(entry, port)
         return self._flooded(port, tunnels=False)
+
+
+def _refused(dst: bytes, src: bytes) -> str:
+    """Why a frame between these MACs goes nowhere, whatever else is known; "" where it may go."""
+    if src[0] & 1:
+        return "source is a group"
+    if src == _NOBODY:
+        return "source is zero"
+    return "for one link" if dst[0] & 1 and dst[:5] == _ONE_LINK and 0 < dst[5] < 16 else ""

@@ -135,27 +135,30 @@ class Underlay:
     def send_train(self, bucket: int, vtep: str, data: memoryview, size: int, tos: int) -> None:
         """Datagrams of `size` octets, the last maybe shorter, in as few calls as the kernel takes. Raises OSError."""
         step = self.most(size)
+        if len(data) <= step:
+            self.send_segments(bucket, vtep, (data,), len(data), size, tos)
+            return
         for at in range(0, len(data), step):
             part = data[at : at + step]
             self.send_segments(bucket, vtep, [part], len(part), size, tos)
 
     def most(self, size: int) -> int:
         """Octets of as many datagrams of `size` as the kernel takes in one call."""
-        return min(_TRAIN_MAX, _PAYLOAD_MAX // size) * size if self.trains else size
+        return max(1, min(_TRAIN_MAX, _PAYLOAD_MAX // size)) * size if self.trains else size
 
     def send_segments(self, bucket: int, vtep: str, parts: Buffers, octets: int, size: int, tos: int) -> None:
         """Datagrams of `size` octets, the last maybe shorter, in one call; all parts together have `octets`, `most` of
         them. Raises OSError."""
         sender, to = self._senders[bucket % len(self._senders)], (vtep, self.port)
-        mark = _mark(self._ipv6, tos)
+        ancillary = _cut(self._ipv6, tos, size) if octets > size else _mark(self._ipv6, tos)
         try:
-            sender.sendmsg(parts, _cut(self._ipv6, tos, size) if octets > size else mark, 0, to)
+            sender.sendmsg(parts, ancillary, 0, to)
         except OSError as error:
             if error.errno not in _TRAIN_TOO_BIG or not self._fragment or octets <= size:
                 raise
             whole = b"".join(parts)
             for at in range(0, octets, size):  # the path carries less: no train, but fragments
-                sender.sendmsg([whole[at : at + size]], mark, 0, to)
+                sender.sendmsg([whole[at : at + size]], _mark(self._ipv6, tos), 0, to)
 
     def close(self) -> None:
         for each in (self.unicast, *self.groups.values(), *self._senders):

@@ -31,13 +31,15 @@ _ETHERNET = 14
 
 @dataclass(slots=True)
 class PortState:
-    """A local port that forwards; `gone`: why its device does not answer any more. `veth`: it is no TAP."""
+    """A local port that forwards; `gone`: why its device does not answer any more. `veth`: it is no TAP. `home`: which
+    namespace its end point is in (weft.netlink.namespace.identity); the name may come to mean another."""
 
     port: LocalPort
     target: str  # the namespace's name on this machine, or the device's
     device: Device
     veth: bool = False
     gone: str = ""
+    home: tuple[int, int] | None = None
 
     @property
     def for_hosts(self) -> bool:

@@ -17,7 +17,7 @@ import contextlib
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from weft.model.errors import Kind, WeftError
 from weft.peering.flannel import subnet_file
@@ -31,6 +31,7 @@ from weft.peering.flannel.options import Options
 from weft.peering.flannel.registry import Listing, Registry, event
 from weft.peering.flannel.subnets import Node
 from weft.peering.flannel.surroundings import Surroundings
+from weft.peering.flannel.trouble import Log, Trouble
 from weft.store.etcd.address import Address
 from weft.store.store import Changes
 
@@ -38,14 +39,8 @@ RESYNC = 60.0
 """Seconds between two looks at everything, for what no notification tells."""
 _NAT = 5.0
 """Seconds between two looks at the masquerading."""
-_AGAIN = (0.2, 15.0)
-"""Seconds after which a failure is tried again: at first, and at most."""
 
 Make = Callable[[NetworkConfig, External, str | None], Backend]
-
-
-class Log(Protocol):
-    def __call__(self, event: str, *, warning: bool = False, **values: object) -> None: ...
 
 
 @dataclass
@@ -79,14 +74,13 @@ class Daemon:
         self._others: dict[str, Lease] = {}
         self._own: Lease | None = None
         self._holding: asyncio.Task[None] | None = None
-        self._said: dict[str, str] = {}
-        self._pause: dict[str, float] = {}
+        self._trouble = Trouble(log)
         self._noted: dict[str, str] = {}
         self.ready = False
 
     def problems(self) -> list[str]:
         """What is wrong now, in words."""
-        return [f"{topic}: {said}" for topic, said in sorted(self._said.items())]
+        return self._trouble.now()
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -143,12 +137,12 @@ class Daemon:
                 if text is None:
                     raise await no_configuration(self._address)
                 config = parse(text)
-                self._well("configuration")
+                self._trouble.well("configuration")
                 return config
             except WeftError as error:
                 if error.kind in (Kind.USAGE, Kind.REFUSED):
                     raise
-                self._say("configuration", error)
+                self._trouble.say("configuration", error)
             await asyncio.sleep(1.0)
 
     async def _patiently(self, topic: str, work: Callable[[], Coroutine[Any, Any, Held]]) -> Held:
@@ -158,19 +152,19 @@ class Daemon:
             except WeftError as error:
                 if error.kind is not Kind.UNREACHABLE:
                     raise
-                self._say(topic, error)
+                self._trouble.say(topic, error)
                 await asyncio.sleep(1.0)
             else:
-                self._well(topic)
+                self._trouble.well(topic)
                 return done
 
     # -- what wakes the loop --------------------------------------------------------------------------------------
 
     def _watched(self, error: WeftError | None) -> None:
         if error is None:
-            self._well("watch")
+            self._trouble.well("watch")
         else:
-            self._say("watch", error)
+            self._trouble.say("watch", error)
 
     async def _notice(self, mark: str, happened: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
@@ -313,7 +307,7 @@ class Daemon:
     async def _held(self, held: Held) -> None:
         """After a renewal, or a change of the own lease."""
         before = self._own
-        self._well("lease")
+        self._trouble.well("lease")
         self._keep(held)
         if before is not None and before.says(held.own):
             return
@@ -340,7 +334,7 @@ class Daemon:
         except WeftError as error:
             self._later("host", error)
             return
-        self._well("host")
+        self._trouble.well("host")
         if found == self._external:
             return
         self._log("this host is reached otherwise now", device=found.name, public=str(found.public or found.public6))
@@ -353,23 +347,23 @@ class Daemon:
         try:
             if self._own is not None and self._around.masquerade(self._own):
                 self._log("masquerading set")
-            self._well("masquerade")
+            self._trouble.well("masquerade")
         except WeftError as error:
-            self._say("masquerade", error)
+            self._trouble.say("masquerade", error)
 
     def _write_file(self) -> None:
         try:
             if self._own is not None:
                 self._around.write_file(self._own, self._backend.mtu)
-            self._well("subnet file")
+            self._trouble.well("subnet file")
         except WeftError as error:
-            self._say("subnet file", error)
+            self._trouble.say("subnet file", error)
 
     async def _backed(self, work: Coroutine[Any, Any, None]) -> None:
         """A call of the backend; what fails is tried again as a whole."""
         try:
             await work
-            self._well("backend")
+            self._trouble.well("backend")
             self._note()
         except WeftError as error:
             self._later("backend", error)
@@ -383,18 +377,4 @@ class Daemon:
         self._noted = notes
 
     def _later(self, topic: str, error: WeftError) -> None:
-        self._say(topic, error)
-        now = asyncio.get_running_loop().time()
-        self._pause[topic] = min(2 * self._pause.get(topic, _AGAIN[0] / 2), _AGAIN[1])
-        self._marks.pauses[topic] = now + self._pause[topic]
-
-    def _say(self, topic: str, error: WeftError) -> None:
-        """Once for each new reason."""
-        if self._said.get(topic) != str(error):
-            self._said[topic] = str(error)
-            self._log(topic, warning=True, error=str(error))
-
-    def _well(self, topic: str) -> None:
-        self._pause.pop(topic, None)
-        if self._said.pop(topic, None) is not None:
-            self._log(f"{topic}: well again")
+        self._marks.pauses[topic] = asyncio.get_running_loop().time() + self._trouble.again(topic, error)

@@ -23,7 +23,8 @@ class Batch:
         self.lost = 0
 
     def add(self, underlay: Underlay, vtep: str, data: memoryview, size: int) -> None:
-        """Datagrams of `size` octets, the last maybe shorter. Raises OSError; what was waiting is lost then."""
+        """Datagrams of `size` octets, the last maybe shorter; `data` is the caller's again. Raises OSError; what was
+        waiting is lost then."""
         if not self._joins(underlay, vtep, len(data), size):
             self.flush()
             self._key = underlay, vtep, size
@@ -36,6 +37,8 @@ class Batch:
             self._send(most)
         if self._octets % size:  # one that is shorter ends its train
             self.flush()
+        elif self._parts:
+            self._parts[-1] = memoryview(bytes(self._parts[-1]))
 
     def _joins(self, underlay: Underlay, vtep: str, octets: int, size: int) -> bool:
         """Datagrams of the same size do, and a single one that is shorter, as the last."""

@@ -6,12 +6,13 @@ The outer header says "not ECN-capable": flannel brings no mark to the inner pac
 from __future__ import annotations
 
 from weft.l2.user import vnet
-from weft.l2.user.bundle import Bundle, Slots
+from weft.l2.user.bundle import Bundle
 from weft.l2.user.egress import reason
 from weft.l2.user.framing import BARE
 from weft.l2.user.iptunnel import answer, header
 from weft.l2.user.iptunnel.batch import Batch
 from weft.l2.user.iptunnel.state import TunnelState
+from weft.l2.user.split import sums_of
 from weft.l2.user.trains import Refused, big, finished, shaped
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import Tally
@@ -24,8 +25,8 @@ class TunnelEgress:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self._slots = Slots()
         self._bundle: Bundle[tuple[Underlay, str]] = Bundle()
+        self._buffer = self._bundle.buffer
         self._limit = answer.Limit()
         self._batch = Batch()
 
@@ -33,7 +34,7 @@ class TunnelEgress:
         """Forwards what waits at the device. Raises OSError when it is gone."""
         try:
             for _ in range(BUDGET):
-                size = state.device.read(self._slots.buffer)
+                size = state.device.read(self._buffer)
                 if not size:
                     return
                 self.forward(state, size, now)
@@ -51,7 +52,7 @@ class TunnelEgress:
     def forward(self, state: TunnelState, size: int, now: float) -> None:
         """One packet, which stands in the buffer behind its offload header."""
         tally, name = self.tally, state.tunnel.device
-        packet = self._slots.buffer[vnet.SIZE : size]
+        packet = self._buffer[vnet.SIZE : size]
         tally.port_in[name] += 1
         tally.port_in_octets[name] += len(packet)
         if not header.sound(packet):
@@ -67,7 +68,7 @@ class TunnelEgress:
             self._answer(state, answer.time_exceeded(packet, state.own), now)
             return
         try:
-            self._send(state, packet, vnet.decode(self._slots.buffer), vtep)
+            self._send(state, packet, vnet.decode(self._buffer), vtep)
         except Refused as refused:
             tally.drops[str(refused)] += 1
 
@@ -76,19 +77,18 @@ class TunnelEgress:
             self._settle()
             train = finished(packet, offload, b"", BARE)
             if train is None:
-                self._add(state.underlay, vtep, memoryview(bytes(packet)), len(packet))  # the buffer is the next one's
+                self._add(state.underlay, vtep, packet, len(packet))
             else:
                 self._add(state.underlay, vtep, train.data.data, train.size)
             return
         shape = shaped(packet, offload, b"", BARE)
-        if not self._bundle.takes(b"", shape):
+        if not self._bundle.takes(shape):
             self._settle()
-        self._bundle.add(packet, b"", shape, (state.underlay, vtep))
-        self._slots.keep()
+        self._bundle.add(b"", shape, sums_of(packet, shape), (state.underlay, vtep))
 
     def _settle(self) -> None:
         """Splits the big packets that wait."""
-        for (underlay, vtep), _, train, size in self._bundle.take():
+        for (underlay, vtep), train, size in self._bundle.take():
             self._add(underlay, vtep, train, size)
 
     def _add(self, underlay: Underlay, vtep: str, data: memoryview, size: int) -> None:

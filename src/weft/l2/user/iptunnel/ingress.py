@@ -20,7 +20,7 @@ from weft.l2.user.trains import incoming
 from weft.l2.user.underlay import Arrival
 from weft.l2.user.world import Tally
 
-BUDGET = 16  # looks at one socket before others have their turn
+BUDGET = 64  # datagrams or trains of one socket before others have their turn
 _PACKET = vnet.SIZE + 66000
 
 
