@@ -1,11 +1,13 @@
 """Two networks through one forwarding process, and through two. As root:
 
-    python -m bench user_workers [ROUNDS [SECONDS]]
+    python -m bench user_workers [ROUNDS [SECONDS [SHARE]]]
 
     a1, a2 ── [user VTEP: 1 process or 2] ── h1 eth1 ═══ eth1 h2 ── [kernel VTEP] ── b1, b2
 
 Both forwarders stand all the time, each with two networks and a UDP port of its own, and work in turn. Both networks
 carry a TCP stream at once, out (a → b) or in (b → a), or small packets out of UDP of 64 octets as fast as they go.
+With SHARE, each forwarding process runs for so many percent of the time only, stopped and continued every 10 ms: then
+cores are not what is short, as on a host that has more of them.
 CPU seconds are those of the forwarder's processes, user and system; figures are medians, ratios medians of the rounds'
 ratios (lowest, highest).
 """
@@ -15,8 +17,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,6 +39,7 @@ from weft.plan.segment import Segment
 from weft.plan.tables import Table
 
 ROUNDS, SECONDS = 7, 3
+_PERIOD = 0.01  # seconds
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LOADS = {"TCP out": (), "TCP in": ("-R",), "small packets out": ("-u", "-b", "0", "-l", "64")}
 
@@ -52,6 +57,27 @@ class Forwarder:
     def spent(self) -> float:
         pids = {self.path.pid, *self.path.workers()[0]} - {0, None}
         return sum(_spent(int(pid or 0)) for pid in pids)
+
+    @contextlib.contextmanager
+    def held(self, share: int) -> Iterator[None]:
+        """Each process that forwards has so many percent of the time."""
+        done, pids = threading.Event(), self.path.workers()[0]
+
+        def hold(pid: int) -> None:
+            while not done.wait(_PERIOD * share / 100):
+                os.kill(pid, signal.SIGSTOP)
+                done.wait(_PERIOD * (100 - share) / 100)
+                os.kill(pid, signal.SIGCONT)
+
+        holding = [threading.Thread(target=hold, args=(pid,)) for pid in pids if share < 100]
+        for each in holding:
+            each.start()
+        try:
+            yield
+        finally:
+            done.set()
+            for each in holding:
+                each.join()
 
 
 class Networks(Stage):
@@ -86,9 +112,9 @@ class Networks(Stage):
             raise error
 
 
-def measure(forwarder: Forwarder, load: str, seconds: int) -> None:
-    with _servers(forwarder):
-        before = forwarder.spent()
+def measure(forwarder: Forwarder, load: str, seconds: int, share: int) -> None:
+    before = forwarder.spent()
+    with forwarder.held(share), _servers(forwarder):
         clients = [
             subprocess.Popen(
                 ["ip", "netns", "exec", near, "iperf3", "-J", "-c", address, "-t", str(seconds), *_LOADS[load]],
@@ -98,7 +124,7 @@ def measure(forwarder: Forwarder, load: str, seconds: int) -> None:
             for near, _, address in forwarder.ends
         ]
         ended = [json.loads(client.communicate(timeout=seconds + 30)[0])["end"] for client in clients]
-        spent = forwarder.spent() - before
+    spent = forwarder.spent() - before
     figures = [end.get("sum_received") or end["sum"] for end in ended]
     octets = sum(figure["bytes"] for figure in figures)
     if "-u" in _LOADS[load]:
@@ -129,7 +155,7 @@ def _spent(pid: int) -> float:
     return (int(words[11]) + int(words[12])) / _TICKS
 
 
-def run(rounds: str = str(ROUNDS), seconds: str = str(SECONDS)) -> Iterator[str]:
+def run(rounds: str = str(ROUNDS), seconds: str = str(SECONDS), share: str = "100") -> Iterator[str]:
     stage = Networks()
     try:
         one, two = both = stage.stand()
@@ -139,10 +165,11 @@ def run(rounds: str = str(ROUNDS), seconds: str = str(SECONDS)) -> Iterator[str]
         for _ in range(int(rounds)):
             for load in _LOADS:
                 for forwarder in both:
-                    measure(forwarder, load, int(seconds))
+                    measure(forwarder, load, int(seconds), int(share))
     finally:
         stage.down()
-    yield f"Medians of {rounds} rounds of {seconds} s; both networks together.\n"
+    held = f", each process for {share} % of the time" if share != "100" else ""
+    yield f"Medians of {rounds} rounds of {seconds} s{held}; both networks together.\n"
     yield "| | one process | two | two / one | CPU s, one | CPU s, two |"
     yield "|---|---|---|---|---|---|"
     for load in _LOADS:
