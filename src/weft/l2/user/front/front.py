@@ -235,10 +235,14 @@ class Front:
         return [answer for answer in answers.values() if isinstance(answer, kind)]
 
     def _ask(self, requests: Mapping[int, control.Request]) -> dict[int, control.Answer | None]:
-        """All are asked before the first one is waited for."""
+        """All are asked before the first one is waited for; None: of one that ended, which is forgotten then."""
+        children = {worker: self._children[worker] for worker in requests}
         for worker, request in requests.items():
-            self._children[worker].send(request)
-        return {worker: self._children[worker].answer() for worker in requests}
+            children[worker].send(request)
+        answers = {worker: child.answer() for worker, child in children.items()}
+        for child in (children[worker] for worker, answer in answers.items() if answer is None):
+            self._ended(child)
+        return answers
 
     # From the workers
 
