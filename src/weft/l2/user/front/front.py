@@ -180,7 +180,8 @@ class Front:
         """The sockets that each worker receives by."""
         found: dict[int, set[Name]] = {worker: set() for worker in self._children}
         for segment in (*self._held.values(), *self._coming.values()):
-            found[self._of(segment.key)].update(named(segment))
+            if (worker := self._placing.of(segment.key)) in found:
+                found[worker].update(named(segment))
         return found
 
     def _tidy(self) -> None:
@@ -235,13 +236,14 @@ class Front:
         return [answer for answer in answers.values() if isinstance(answer, kind)]
 
     def _ask(self, requests: Mapping[int, control.Request]) -> dict[int, control.Answer | None]:
-        """All are asked before the first one is waited for; None: of one that ended, which is forgotten then."""
-        children = {worker: self._children[worker] for worker in requests}
-        for worker, request in requests.items():
-            children[worker].send(request)
-        answers = {worker: child.answer() for worker, child in children.items()}
-        for child in (children[worker] for worker, answer in answers.items() if answer is None):
-            self._ended(child)
+        """All are asked before the first one is waited for. One that gives no answer has ended."""
+        asked = {worker: self._children[worker] for worker in requests}
+        for worker, child in asked.items():
+            child.send(requests[worker])
+        answers = {worker: child.answer() for worker, child in asked.items()}
+        for worker, child in asked.items():
+            if answers[worker] is None:
+                self._ended(child)
         return answers
 
     # From the workers
