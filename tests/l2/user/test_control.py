@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from pathlib import Path
+
 import pytest
 
 from weft.l2.user import control
+from weft.l2.user.receiver import Own
+from weft.l2.user.server import Server, listen
+from weft.l2.user.worker import Worker
 from weft.model.errors import Kind, WeftError
 from weft.model.network import Arp, SegmentKey
 from weft.model.port import Attach, AttachKind
@@ -80,3 +87,54 @@ def test_answers() -> None:
 def test_a_message_beyond_all_measure_is_refused() -> None:
     with pytest.raises(ValueError, match="octets"):
         control.body_length(b"\xff\xff\xff\xff")
+
+
+def test_one_that_works_long_is_waited_for() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0.01)
+        asked: list[int] = []
+
+        def alive() -> bool:
+            asked.append(1)
+            message = control.pack(control.Done())
+            theirs.sendall(message[:6] if len(asked) == 2 else message[6:] if len(asked) == 4 else b"")
+            return True
+
+        assert control.receive(ours, alive) == control.Done()
+        assert len(asked) >= 4
+
+
+def test_one_that_hangs_is_not() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            control.receive(ours, lambda: False)
+
+
+def test_a_ping_is_answered_whatever_else_is_done(tmp_path: Path) -> None:
+    busy, done = threading.Event(), threading.Event()
+
+    class Slow(Worker):
+        def count(self) -> control.Counts:
+            busy.set()
+            assert done.wait(20)
+            return super().count()
+
+    server = Server(Slow("default", Own()), listen(tmp_path / "sock"))
+    thread = threading.Thread(target=server.run, args=(None,), daemon=True)
+    thread.start()
+    first, second = (socket.socket(socket.AF_UNIX) for _ in range(2))
+    with first:
+        for each in (first, second):
+            each.connect(str(tmp_path / "sock"))
+        first.sendall(control.pack(control.Count()))
+        assert busy.wait(20)
+        assert control.pings(second)
+        done.set()
+        assert isinstance(control.receive(first), control.Counts)
+        first.sendall(control.pack(control.Stop()))
+        assert control.receive(first) == control.Done()
+    thread.join(20)
+    assert not thread.is_alive()

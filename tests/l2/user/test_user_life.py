@@ -17,7 +17,9 @@ import pytest
 from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.stage import eventually, sha256, stage, stream, user
 from weft.l2.datapath import Event
+from weft.l2.user import control
 from weft.l2.user.datapath import UserDatapath
+from weft.model.errors import WeftError
 from weft.model.network import Arp
 from weft.model.port import Attach, AttachKind
 from weft.netlink import namespace, sysctl
@@ -102,6 +104,25 @@ def test_a_dead_forwarder_is_told_and_replaced(underlay: Underlay) -> None:
         assert bring(mine, Overlay().plan(underlay, 0))  # type: ignore[arg-type]
         assert reaches(underlay, B4)
         assert mine.pid != first
+
+
+def test_a_forwarder_that_hangs_is_told(underlay: Underlay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "PATIENCE", 0.5)
+    with stage(underlay, Overlay()) as (mine, _):
+        assert isinstance(mine, UserDatapath)
+        forwarder = mine.pid
+        assert forwarder is not None
+        os.kill(forwarder, signal.SIGSTOP)
+        try:
+            with pytest.raises(WeftError, match=f"the forwarder, process {forwarder}, does not answer") as told:
+                mine.observe()
+            assert f"kill -9 {forwarder}" in told.value.remedy
+            with pytest.raises(WeftError, match="does not answer"):
+                mine.apply(diff(Overlay().plan(underlay, 0), Observed()))
+        finally:
+            os.kill(forwarder, signal.SIGCONT)
+        assert diff(Overlay().plan(underlay, 0), mine.observe()) == []
+        assert reaches(underlay, B4)
 
 
 def test_applying_twice_does_nothing_and_cleanup_leaves_nothing(underlay: Underlay) -> None:

@@ -6,6 +6,7 @@ forwarder there is.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import subprocess
@@ -54,7 +55,10 @@ class Client:
                 return None
             try:
                 self._connection.sendall(message)
-                answer = control.receive(self._connection)
+                answer = control.receive(self._connection, self._alive)
+            except TimeoutError:
+                self._disconnect()
+                raise process.hung(self._directory()) from None
             except (OSError, ValueError, msgspec.DecodeError):
                 answer = None
             if isinstance(answer, control.Failure):
@@ -79,7 +83,7 @@ class Client:
         found: list[Event] = []
         if self._alerts is not None:
             try:
-                while more := self._alerts.recv(65536, socket.MSG_DONTWAIT):
+                while more := self._alerts.recv(65536):
                     self._pending += more
                 self._deafen()
                 found.append(Event("the forwarder ended"))
@@ -92,7 +96,8 @@ class Client:
 
     def events_fd(self) -> int:
         """Readable when `events` has something."""
-        self._attach(self.find())
+        with contextlib.suppress(WeftError):  # it hangs, as whoever asks it is told
+            self._attach(self.find())
         return self._waiting.fileno()
 
     def close(self) -> None:
@@ -121,10 +126,15 @@ class Client:
         return process.run_directory(self._cluster, self._host)
 
     def find(self) -> socket.socket | None:
-        """A connection to the forwarder; None where none runs, or the host's namespace is gone."""
+        """A connection to the forwarder; None where none runs, or the host's namespace is gone. Raises WeftError."""
         if self._host is not None and not namespace.exists(self._host):
             return None
         return process.connect(self._directory())
+
+    def _alive(self) -> bool:
+        """Whether the forwarder, which has not answered yet, answers others."""
+        connection = self.find()
+        return connection is not None and control.pings(connection)
 
     def _attach(self, connection: socket.socket | None) -> None:
         """Takes a connection, and listens to alerts over a second one."""
@@ -142,6 +152,7 @@ class Client:
             if heard is None:
                 alerts.close()
                 return
+            alerts.setblocking(False)
             self._alerts = alerts
             self._pending.clear()
             self._waiting.register(alerts.fileno(), select.EPOLLIN)

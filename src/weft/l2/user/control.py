@@ -8,10 +8,11 @@ Tables travel as the octets of their arrays; both ends are the same program on t
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
@@ -25,8 +26,15 @@ from weft.plan.segment import Segment
 from weft.plan.tables import DTYPE, Rows, Table, Tables
 
 VERSION = 1
+PATIENCE = 10.0  # seconds without a word until one who should speak is asked whether it is alive
 _LENGTH = struct.Struct("!I")
 _LONGEST = 1 << 28
+Alive = Callable[[], bool]
+
+
+def never() -> bool:
+    """Nobody is known to be alive."""
+    return False
 
 
 class WireRows(msgspec.Struct, frozen=True):
@@ -124,11 +132,15 @@ class Watch(msgspec.Struct, frozen=True, tag=True):
     segments: tuple[SegmentKey, ...]
 
 
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    """Answered at once, whatever else is being done."""
+
+
 class Stop(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
-Request = Apply | Observe | Inject | Count | Listen | Watch | Stop
+Request = Apply | Observe | Inject | Count | Listen | Watch | Ping | Stop
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True):
@@ -309,19 +321,37 @@ def ended(connection: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def receive(connection: socket.socket) -> Answer | None:
-    """The next answer; None when the other side hung up. Raises OSError, msgspec.DecodeError."""
-    head = exactly(connection, 4)
-    body = exactly(connection, body_length(head)) if head is not None else None
+def receive(connection: socket.socket, alive: Alive = never) -> Answer | None:
+    """The next answer; None when the other side hung up. Raises OSError, msgspec.DecodeError.
+
+    Where the connection has a timeout, `alive` is asked whenever that has passed, and ends the waiting by False
+    (TimeoutError).
+    """
+    head = exactly(connection, 4, alive)
+    body = exactly(connection, body_length(head), alive) if head is not None else None
     return None if body is None else unpack_answer(body)
 
 
-def exactly(connection: socket.socket, size: int) -> bytes | None:
-    """So many octets; None when the other side hung up. Raises OSError."""
+def exactly(connection: socket.socket, size: int, alive: Alive = never) -> bytes | None:
+    """So many octets; None when the other side hung up. Raises as `receive`."""
     parts = bytearray()
     while len(parts) < size:
-        more = connection.recv(min(size - len(parts), 1 << 20))
+        try:
+            more = connection.recv(min(size - len(parts), 1 << 20))
+        except TimeoutError:
+            if not alive():
+                raise
+            continue
         if not more:
             return None
         parts += more
     return bytes(parts)
+
+
+def pings(connection: socket.socket) -> bool:
+    """Whether the other side of a new connection answers within PATIENCE; the connection is closed then."""
+    with connection, contextlib.suppress(OSError, ValueError, msgspec.DecodeError):
+        connection.settimeout(PATIENCE)
+        connection.sendall(pack(Ping()))
+        return receive(connection) is not None
+    return False

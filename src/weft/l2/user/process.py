@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import weft
+from weft.l2.user import control
 from weft.model.errors import Kind, WeftError
 from weft.netlink.namespace import Namespace, entered
 
@@ -108,10 +109,14 @@ def workers(directory: Path) -> int:
 
 
 def connect(directory: Path) -> socket.socket | None:
-    """A connection to the forwarder; None where none runs."""
+    """A connection to the forwarder, with a timeout; None where none runs. Raises WeftError where it hangs."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    connection.settimeout(control.PATIENCE)
     try:
         connection.connect(str(directory / "control.sock"))
+    except BlockingIOError:  # those before us were not taken in
+        connection.close()
+        raise hung(directory) from None
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         connection.close()
         return None
@@ -119,6 +124,15 @@ def connect(directory: Path) -> socket.socket | None:
         connection.close()
         raise
     return connection
+
+
+def hung(directory: Path) -> WeftError:
+    """What is to be said of a forwarder that does not answer."""
+    running = pid(directory)
+    remedy = f"kill -9 {running}: the agent starts another one at once" if running else ""
+    return WeftError(
+        Kind.UNREACHABLE, f"the forwarder, process {running}, does not answer", where="user datapath", remedy=remedy
+    )
 
 
 def start(

@@ -13,6 +13,7 @@ import msgspec
 
 from weft.l2.datapath import Heard, Punted
 from weft.l2.user import control
+from weft.model.errors import WeftError
 from weft.model.network import SegmentKey
 
 _ONCE = 1 << 18  # octets that one call reads
@@ -43,7 +44,10 @@ class Punt:
             self._leave()
         if self._connection is not None or not self._watched:
             return
-        connection = self._connect()
+        try:
+            connection = self._connect()
+        except WeftError:  # it hangs, as whoever asks it is told
+            return
         if connection is None:
             return
         try:

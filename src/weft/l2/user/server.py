@@ -81,8 +81,7 @@ class Server:
             while (head := control.exactly(client, 4)) and (
                 body := control.exactly(client, control.body_length(head))
             ) is not None:
-                with self._lock:
-                    answer = self._answer(client, body)
+                answer = self._answer(client, body)
                 client.sendall(control.pack(answer))
                 if self._stopping:
                     return
@@ -97,28 +96,36 @@ class Server:
             client.close()
 
     def _answer(self, client: socket.socket, body: bytes) -> control.Answer:
-        forwarding = self._forwarding
         try:
-            match control.unpack_request(body):
-                case control.Apply(steps):
-                    return forwarding.apply(steps)
-                case control.Observe():
-                    return msgspec.structs.replace(forwarding.observe(), wished=self._wished)
-                case control.Inject() as request:
-                    forwarding.inject(request)
-                case control.Count():
-                    return forwarding.count()
-                case control.Listen(workers):
-                    self._wished = workers or self._wished
-                    self._listening.add(client)
-                case control.Watch(segments):
-                    self._turns[client] = forwarding.watch(frozenset(segments))
-                case control.Stop():
-                    self._stopping = True
+            request = control.unpack_request(body)
+            if isinstance(request, control.Ping):
+                return control.Done()
+            with self._lock:
+                return self._done(client, request)
         except (msgspec.DecodeError, OSError) as error:
             return control.Failure(Kind.FAILED, str(error), "forwarder", "")
         except WeftError as error:
             return control.Failure.of(error)
+
+    def _done(self, client: socket.socket, request: control.Request) -> control.Answer:
+        """Raises WeftError, OSError."""
+        forwarding = self._forwarding
+        match request:
+            case control.Apply(steps):
+                return forwarding.apply(steps)
+            case control.Observe():
+                return msgspec.structs.replace(forwarding.observe(), wished=self._wished)
+            case control.Inject() as request:
+                forwarding.inject(request)
+            case control.Count():
+                return forwarding.count()
+            case control.Listen(workers):
+                self._wished = workers or self._wished
+                self._listening.add(client)
+            case control.Watch(segments):
+                self._turns[client] = forwarding.watch(frozenset(segments))
+            case control.Stop():
+                self._stopping = True
         return control.Done()
 
     def _tell_all(self, alert: control.Alert) -> None:

@@ -22,6 +22,7 @@ from weft.l2.datapath import Event, Heard, Punted, ToPorts
 from weft.l2.user import control
 from weft.l2.user.client import Client
 from weft.l2.user.datapath import UserDatapath
+from weft.l2.user.front.child import Child
 from weft.l2.user.iptunnel.tunnels import IpTunnels
 from weft.model.errors import WeftError
 from weft.model.network import Arp, SegmentKey
@@ -325,3 +326,18 @@ def test_an_ip_tunnel_is_one_worker_s(underlay: Underlay) -> None:
         finally:
             mine.stop()
             mine.close()
+
+
+def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "PATIENCE", 0.5)
+    ended = threading.Event()
+    kept = os.open(os.devnull, os.O_RDONLY)
+    child = Child(0, "default", kept, lambda _: None, lambda _: None, lambda _: ended.set())
+    try:
+        assert isinstance(child.ask(control.Observe()), control.State)
+        os.kill(child.pid, signal.SIGSTOP)
+        assert child.ask(control.Observe()) is None
+        assert ended.wait(10)
+    finally:
+        child.close()
+        os.close(kept)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 import msgspec
+import structlog
 
 from weft.l2.user import control
 from weft.l2.user.front.feed import Feed
@@ -19,6 +20,8 @@ from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 
 _PATIENCE = 10.0  # seconds for a worker to end
+
+log = structlog.get_logger("weft.user")
 
 
 class Child:
@@ -49,6 +52,8 @@ class Child:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(*handed, inherited), cwd="/")
         try:
             self._asked, self._alerts = self._feed.connect(), self._feed.connect()
+            self._asked.settimeout(control.PATIENCE)
+            self._feed.within(control.PATIENCE)
             self._alerts.sendall(control.pack(control.Listen()))
             control.receive(self._alerts)
         except OSError as error:
@@ -70,10 +75,21 @@ class Child:
             self._asked.sendall(control.pack(request))
 
     def answer(self) -> control.Answer | None:
-        """Of what was sent; None: it ended."""
-        with contextlib.suppress(OSError, ValueError, msgspec.DecodeError):
-            return control.receive(self._asked)
+        """Of what was sent; None: it ended, or hung and was ended."""
+        try:
+            return control.receive(self._asked, self._alive)
+        except TimeoutError:
+            log.error("a worker hangs and is ended", worker=self.number, pid=self.pid)
+            self.kill()
+        except (OSError, ValueError, msgspec.DecodeError):
+            pass
         return None
+
+    def _alive(self) -> bool:
+        try:
+            return control.pings(self._feed.connect())
+        except OSError:
+            return False
 
     def ask(self, request: control.Request) -> control.Answer | None:
         self.send(request)

@@ -19,7 +19,7 @@ from weft.l2.user.underlay import Arrival
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 
-_PATIENCE = 20.0  # seconds for a worker to start, or to take what it is handed
+_PATIENCE = 20.0  # seconds for a worker to start
 _LONGEST = 1 << 16
 
 
@@ -77,6 +77,10 @@ class Feed:
 
     def tell(self, client: socket.socket) -> None:
         self._put(Tell(), client)
+
+    def within(self, seconds: float) -> None:
+        """How long the worker may take from now on."""
+        self._connection.settimeout(seconds)
 
     def close(self) -> None:
         self._connection.close()
