@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from weft.l2.user import vnet
-from weft.l2.user.bundle import Bundle
-from weft.l2.user.split import Train, shape_of, sums_of
+from weft.l2.user.tx.bundle import Bundle
+from weft.l2.user.tx.split import Train, shape_of, sums_of
 from weft.l2.user.vnet import Offload
 from weft.wire.checksum import PseudoHeader
 from weft.wire.ethernet import ARP, IPV4, IPV6, Ethernet, Tag

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.l2.user.frames import HOSTS, offloaded, tcp, udp
 from weft.l2.user import ecn, vnet
-from weft.l2.user.arrive import delivery
-from weft.l2.user.entropy import flow_hash
+from weft.l2.user.rx.arrive import delivery
+from weft.l2.user.tx.entropy import flow_hash
 from weft.wire.checksum import checksum
 from weft.wire.ethernet import Tag
 from weft.wire.packet import dissect

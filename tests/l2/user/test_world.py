@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.l2.user.frames import HOSTS, A, B, udp
-from weft.l2.user.arrive import uncut
-from weft.l2.user.cut import cut
+from weft.l2.user.rx.arrive import uncut
+from weft.l2.user.rx.cut import cut
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.vnet import GSO_UDP_L4, NEEDS_CSUM, Offload
 from weft.l2.user.world import SegmentState

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 
 import structlog
 
-from weft.l2.user.egress import Egress
-from weft.l2.user.ingress import Ingress
 from weft.l2.user.iptunnel.egress import TunnelEgress
 from weft.l2.user.iptunnel.ingress import TunnelIngress
 from weft.l2.user.iptunnel.state import TunnelState
+from weft.l2.user.rx.ingress import Ingress
+from weft.l2.user.tx.egress import Egress
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import PortState, World
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from weft.l2.user import control
-from weft.l2.user.egress import Egress
+from weft.l2.user.tx.egress import Egress
 from weft.l2.user.vnet import PLAIN
 from weft.l2.user.world import SegmentState, World
 from weft.model.errors import Kind, WeftError

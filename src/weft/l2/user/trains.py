@@ -14,11 +14,11 @@ import numpy as np
 from weft.l2.user import vnet
 from weft.l2.user.checksums import Octets
 from weft.l2.user.framing import VXLAN, Framing
-from weft.l2.user.layout import layout
-from weft.l2.user.merge import Run, Train, train
-from weft.l2.user.split import Shape, finish, shape_of
-from weft.l2.user.split import Train as Cut
-from weft.l2.user.split_udp import split_udp
+from weft.l2.user.rx.layout import layout
+from weft.l2.user.rx.merge import Run, Train, train
+from weft.l2.user.tx.split import Shape, finish, shape_of
+from weft.l2.user.tx.split import Train as Cut
+from weft.l2.user.tx.split_udp import split_udp
 from weft.l2.user.vnet import Offload
 
 _TCP = (vnet.GSO_TCPV4, vnet.GSO_TCPV6)

@@ -6,14 +6,14 @@ The outer header says "not ECN-capable": flannel brings no mark to the inner pac
 from __future__ import annotations
 
 from weft.l2.user import vnet
-from weft.l2.user.bundle import Bundle
-from weft.l2.user.egress import reason
 from weft.l2.user.framing import BARE
 from weft.l2.user.iptunnel import answer, header
 from weft.l2.user.iptunnel.batch import Batch
 from weft.l2.user.iptunnel.state import TunnelState
-from weft.l2.user.split import sums_of
 from weft.l2.user.trains import Refused, big, finished, shaped
+from weft.l2.user.tx.bundle import Bundle
+from weft.l2.user.tx.egress import reason
+from weft.l2.user.tx.split import sums_of
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import Tally
 

@@ -1,6 +1,6 @@
 """Big TCP frames → trains of datagrams: how they are cut, and what of their headers is the same in all datagrams.
 
-What a NIC's TCP segmentation offload does (Linux: net/ipv4/tcp_offload.c); weft.l2.user.table does
+What a NIC's TCP segmentation offload does (Linux: net/ipv4/tcp_offload.c); weft.l2.user.tx.table does
 it.
 """
 
@@ -76,7 +76,7 @@ def shape_of(frame: memoryview, offload: Offload, front: int, framing: Framing =
 class Sums(NamedTuple):
     """What datagrams of a frame have in common: the IP header's `length`, the sum of an IPv4 `header` without
     identification and checksum, and that of the `pseudo` header, with the source port where that is not summed up with
-    the rest (weft.l2.user.table)."""
+    the rest (weft.l2.user.tx.table)."""
 
     length: int
     header: int

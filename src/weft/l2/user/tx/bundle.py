@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from weft.l2.user import vnet
-from weft.l2.user.split import FRAME_MAX, Shape, Sums
-from weft.l2.user.table import MOST, Table
+from weft.l2.user.tx.split import FRAME_MAX, Shape, Sums
+from weft.l2.user.tx.table import MOST, Table
 
 _STORE = 1 << 19  # octets for trains
 _TABLES = 64  # that are remembered

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.l2.user.frames import tcp
-from tests.l2.user.test_split import datagrams
+from tests.l2.user.tx.test_split import datagrams
 from weft.l2.user import vnet
-from weft.l2.user.layout import layout
-from weft.l2.user.merge import Train, merged, train
-from weft.l2.user.split import finish
-from weft.l2.user.stream import BUFFER, LEAD, Streams
+from weft.l2.user.rx.layout import layout
+from weft.l2.user.rx.merge import Train, merged, train
+from weft.l2.user.rx.stream import BUFFER, LEAD, Streams
+from weft.l2.user.tx.split import finish
 from weft.wire.checksum import checksum
 from weft.wire.packet import dissect
 from weft.wire.verify import wrong_checksums

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from tests.l2.user.frames import HOSTS, A, B, offloaded, split, tcp, udp
 from weft.l2.user import vnet
-from weft.l2.user.cut import cut
-from weft.l2.user.split import SEGMENTS_MAX, finish
-from weft.l2.user.split_udp import split_udp
+from weft.l2.user.rx.cut import cut
+from weft.l2.user.tx.split import SEGMENTS_MAX, finish
+from weft.l2.user.tx.split_udp import split_udp
 from weft.l2.user.vnet import Offload
 from weft.wire.checksum import PseudoHeader, checksum
 from weft.wire.ethernet import IPV4, IPV6, Ethernet, Tag

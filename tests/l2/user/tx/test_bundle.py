@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from tests.l2.user.frames import B, offloaded, split, split_all, tcp
 from tests.l2.user.iptunnel.fakes import FakeDevice
-from tests.l2.user.test_batch import SEGMENT
+from tests.l2.user.tx.test_batch import SEGMENT
 from weft.l2.user import vnet
-from weft.l2.user.egress import Egress
+from weft.l2.user.tx.egress import Egress
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import PortState, SegmentState, World
 from weft.model.port import Attach, AttachKind

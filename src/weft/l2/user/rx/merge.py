@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from weft.l2.user import vnet
 from weft.l2.user.checksums import MODULUS, Numbers, Octets, column, complement, sums, total
-from weft.l2.user.layout import Layout
+from weft.l2.user.rx.layout import Layout
 from weft.l2.user.vnet import Offload
 
 _ACK, _PSH, _TCP = 0x10, 0x08, 6

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.l2.user.frames import BROADCAST, A, B, C, arp, tcp, udp
-from tests.l2.user.test_split import datagrams
-from weft.l2.user import flowcache
-from weft.l2.user.ingress import Ingress
+from tests.l2.user.tx.test_split import datagrams
+from weft.l2.user.rx import flows
+from weft.l2.user.rx.ingress import Ingress
 from weft.l2.user.switch import Entry
 from weft.l2.user.underlay import Arrival, Underlay
 from weft.l2.user.world import PortState, SegmentState, Tally, World
@@ -360,14 +360,14 @@ def test_a_flow_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_strangers_put_nothing_in_and_flows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flowcache, "FLOWS", 4)
+    monkeypatch.setattr(flows, "FLOWS", 4)
     host = forward(True, [])
-    flows = host.ingress._flows._flows
+    held = host.ingress._flows._flows
     host.comes(POOL[0], STRANGER, 0, 5000)
-    assert not flows
+    assert not held
     for number in range(20):
         frame = bytearray(POOL[0][0])
         frame[37] = number  # the low octet of the inner source
         host.comes((bytes(frame),), MEMBER, 0, 5000)
-        assert len(flows) <= 4
-    assert flows
+        assert len(held) <= 4
+    assert held

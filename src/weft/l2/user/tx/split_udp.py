@@ -12,7 +12,7 @@ import numpy as np
 
 from weft.l2.user.checksums import MODULUS, Octets, complement, sums, total
 from weft.l2.user.framing import VXLAN, Framing
-from weft.l2.user.split import FRAME_MAX, INDEX, SEGMENTS_MAX, Shape, Train, ip_offset, put_payload
+from weft.l2.user.tx.split import FRAME_MAX, INDEX, SEGMENTS_MAX, Shape, Train, ip_offset, put_payload
 from weft.l2.user.vnet import Offload
 
 _UDP, _HEADER = 17, 8

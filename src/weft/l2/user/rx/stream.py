@@ -4,8 +4,8 @@ The headers of such a train were all made out of one: sequence numbers and ident
 counts down with the identification (or both stand still, as RFC 6864 allows with "don't fragment"). Read as numbers of
 eight octets, with that taken off, all headers are the same; of what is compared TCP's checksum alone is left out, and
 the last datagram may be shorter and bear PSH. Then the first header is judged for all. What is no such train, or not
-surely (nothing may carry into another field), is left to weft.l2.user.merge, which says what is compared and why: what
-is found here is what would be found there.
+surely (nothing may carry into another field), is left to weft.l2.user.rx.merge, which says what is compared and why:
+what is found here is what would be found there.
 
 The frame that all become has one header, and its payload does not move: who takes it gets a list of the pieces.
 """
@@ -21,8 +21,8 @@ import numpy.typing as npt
 from weft.l2.user import vnet
 from weft.l2.user.checksums import MODULUS, total
 from weft.l2.user.framing import VXLAN, Framing
-from weft.l2.user.layout import Layout, layout
-from weft.l2.user.pieces import Pieces
+from weft.l2.user.rx.layout import Layout, layout
+from weft.l2.user.rx.pieces import Pieces
 from weft.l2.user.vnet import Offload
 
 LEAD = 16  # octets of a buffer before its first datagram

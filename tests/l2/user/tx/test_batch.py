@@ -8,7 +8,7 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.l2.user.batch import Batches, Place
+from weft.l2.user.tx.batch import Batches, Place
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import SegmentState
 from weft.model.network import Arp, SegmentKey

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from tests.l2.user.frames import BROADCAST, HOSTS, A, B, C, arp, offloaded, tcp, udp
 from tests.l2.user.iptunnel.fakes import FakeDevice
-from weft.l2.user import flows, vnet
+from weft.l2.user import vnet
 from weft.l2.user.control import Overheard
-from weft.l2.user.egress import Egress
-from weft.l2.user.flows import Flow, Flows, Known
+from weft.l2.user.tx import flows
+from weft.l2.user.tx.egress import Egress
+from weft.l2.user.tx.flows import Flow, Flows, Known
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.vnet import NEEDS_CSUM, PLAIN, Offload
 from weft.l2.user.world import PortState, SegmentState, World

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 
 from weft.l2.user import vnet
-from weft.l2.user.batch import Batches, Place, places
-from weft.l2.user.bundle import Bundle
-from weft.l2.user.flows import Flow, Flows
-from weft.l2.user.split import Cut, seal, sums_of
 from weft.l2.user.switch import Way
 from weft.l2.user.trains import Refused, big, finished, shaped
+from weft.l2.user.tx.batch import Batches, Place, places
+from weft.l2.user.tx.bundle import Bundle
+from weft.l2.user.tx.flows import Flow, Flows
+from weft.l2.user.tx.split import Cut, seal, sums_of
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 
 BUDGET = 64  # frames of one port before others have their turn

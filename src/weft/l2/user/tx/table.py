@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from weft.l2.user.checksums import MODULUS, Octets, column
-from weft.l2.user.split import SEGMENTS_MAX, Shape, Sums, put_payload
+from weft.l2.user.tx.split import SEGMENTS_MAX, Shape, Sums, put_payload
 
 MOST = 4  # frames at a time: their trains fill a quarter of a core's cache
 _FIN, _PSH, _CWR = 0x01, 0x08, 0x80

@@ -1,8 +1,8 @@
 """The way out of a flow's frames so far, so that the next one takes it without asking anybody.
 
-The rules are the switch's and weft.l2.user.egress's; here is remembered what they said, as flow tables of switches and
-NICs do. A `Flow` is found by what those rules look at: the offload header and the fields of Ethernet, IP and TCP or UDP
-that are the same in all packets of a flow. It holds as long as
+The rules are the switch's and weft.l2.user.tx.egress's; here is remembered what they said, as flow tables of switches
+and NICs do. A `Flow` is found by what those rules look at: the offload header and the fields of Ethernet, IP and TCP
+or UDP that are the same in all packets of a flow. It holds as long as
 
 - `Switch.epoch` is what it was: ports, tables and what was learned are the same;
 - the segment and its switch are the same objects, and so is the port;
@@ -11,7 +11,7 @@ that are the same in all packets of a flow. It holds as long as
 Where one of these fails, the frame goes the long way, which is remembered anew. What the long way has more to do with
 than to forward is never remembered: ARP and ND, drops, frames of MACs that the switch does not learn, VLAN tags, UDP
 trains. A flow is remembered from its second frame on: of strangers who send each frame from another address only
-the first keys are kept, and all of that is bounded. (weft.l2.user.flowcache does the same for the way in.)
+the first keys are kept, and all of that is bounded. (weft.l2.user.rx.flows does the same for the way in.)
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from struct import Struct
 
 from weft.l2.user import trains, vnet
 from weft.l2.user.answer import may_be
-from weft.l2.user.batch import Place, places
-from weft.l2.user.entropy import whole
-from weft.l2.user.split import Cut
 from weft.l2.user.switch import Entry, Way
+from weft.l2.user.tx.batch import Place, places
+from weft.l2.user.tx.entropy import whole
+from weft.l2.user.tx.split import Cut
 from weft.l2.user.world import PortState, SegmentState, World
 
 MOST = 2048  # flows of a port

@@ -2,7 +2,7 @@
 
 A flow here is what one host sends to another inside of one segment: VTEP, VXLAN header, MACs, IP version, traffic class
 and protocol, addresses; TCP or UDP, no fragments, no options in IPv4's header, to one local port. All that
-weft.l2.user.ingress asks of a datagram is answered by these and by tables, but for its length, its checksum (is it
+weft.l2.user.rx.ingress asks of a datagram is answered by these and by tables, but for its length, its checksum (is it
 unfinished?) and the outer mark. Those are looked at each time; what is not as usual is left to the slow path.
 
 A flow is void when its segment, the segment's members or its port are others, when the switch says so (`Switch.epoch`)
@@ -20,7 +20,7 @@ from weft.l2.user import vnet
 from weft.l2.user.checksums import MODULUS, total
 from weft.l2.user.device import Buffers
 from weft.l2.user.framing import VXLAN
-from weft.l2.user.stream import Streams
+from weft.l2.user.rx.stream import Streams
 from weft.l2.user.switch import Entry
 from weft.l2.user.underlay import Arrival, Underlay
 from weft.l2.user.vnet import Offload
@@ -128,7 +128,7 @@ class FlowCache:
     def _alike(self, flow: Flow, octets: int, size: int, now: float) -> int:
         """Those datagrams at the beginning of a train of UDP that are of one flow, each as a frame of its own."""
         if self._unfinished(flow, 0):
-            return 0  # nobody may have cut it (weft.l2.user.arrive)
+            return 0  # nobody may have cut it (weft.l2.user.rx.arrive)
         data, kind, packets, at = self._data, flow.kind, [], 0
         key = kind.key(data, 0)
         while at < octets and kind.key(data, at) == key:

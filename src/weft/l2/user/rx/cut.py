@@ -1,7 +1,7 @@
 """A UDP frame that stands for many datagrams (UDP_SEGMENT of its sender), cut one by one for local ports.
 
-What leaves by tunnels is cut all at once (weft.l2.user.split_udp). Ports are given single datagrams, since a TAP takes
-such frames from Linux 6.2 on only.
+What leaves by tunnels is cut all at once (weft.l2.user.tx.split_udp). Ports are given single datagrams, since a TAP
+takes such frames from Linux 6.2 on only.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from weft.l2.user import ecn
-from weft.l2.user.entropy import flow_hash
+from weft.l2.user.tx.entropy import flow_hash
 from weft.l2.user.underlay import SOURCE_PORTS
 from weft.l2.user.world import SegmentState
 

@@ -1,0 +1,1 @@
+"""Out of tunnels to devices: trains of datagrams become frames."""

@@ -1,0 +1,1 @@
+"""From devices into tunnels: frames become trains of datagrams."""
