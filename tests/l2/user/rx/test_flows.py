@@ -93,6 +93,8 @@ def _pool() -> list[Train]:
     pool += [
         _changed(tuple(streams[0]), index, at) for index in (0, 2) for at in (4, 6, 20, 27, 30, 40, 43, 49, 51, 56)
     ]
+    later = datagrams(tcp(bytes(500), flags=0x18, sequence=1500, ident=12), 100)
+    pool += [(*streams[0][:at], *later) for at in (1, 5)]
     pool.append(tuple(front + _unfinished(datagram[8:]) for datagram in streams[0]))
     return pool
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,15 +75,30 @@ def test_damage_stays_visible(data: st.DataObject) -> None:
     assert alone or any(wrong_checksums(dissect(frame)) for _, frame in frames(found))
 
 
-def glance(parts: list[bytes]) -> bytes | None:
-    """The packet that a train is seen to be at a glance, offload header first."""
+def glances(parts: list[bytes]) -> list[bytes]:
+    """The packets that a train is seen to be at a glance, offload header first."""
     buffer, data = memoryview(bytearray(b"\xee" * BUFFER)), b"".join(parts)
     buffer[LEAD : LEAD + len(data)] = data
-    pieces = Streams(buffer).stream(len(data), len(parts[0]))
-    if pieces is None:
-        return None
-    made = b"".join((pieces.offload, pieces.header, *pieces.payload))
-    assert (pieces.octets, pieces.datagrams) == (len(made) - vnet.SIZE, len(parts))
+    found = Streams(buffer).stream(len(data), len(parts[0]))
+    made = [b"".join((pieces.offload, pieces.header, *pieces.payload)) for pieces in found]
+    assert [pieces.octets for pieces in found] == [len(packet) - vnet.SIZE for packet in made]
+    assert sum(pieces.datagrams for pieces in found) in (0, len(parts))
+    return made
+
+
+def glance(parts: list[bytes]) -> bytes | None:
+    """The one packet of `glances`."""
+    made = glances(parts)
+    assert len(made) < 2
+    return made[0] if made else None
+
+
+def searched(parts: list[bytes]) -> list[bytes]:
+    """The packets that are found in a train, offload header first."""
+    found, out, made = read(parts), memoryview(bytearray(70000)), []
+    for run in found.runs:
+        one = run.end - run.first == 1
+        made.append(vnet.PLAIN + parts[run.first][8:] if one else bytes(out[: merged(found, run, out)]))
     return made
 
 
@@ -101,13 +118,36 @@ def test_the_quick_look_and_the_search_agree(data: st.DataObject) -> None:
     if shape is None or len(whole[-1]) <= shape.payload:
         assert glance(whole) is None
         return
-    found = read(whole)
-    made = glance(whole)
-    if made is not None:
-        (run,) = found.runs
-        out = memoryview(bytearray(70000))
-        assert (run.first, run.end) == (0, len(whole))
-        assert made == bytes(out[: merged(found, run, out)])
+    if made := glances(whole):
+        assert made == searched(whole)
+
+
+@given(st.data())
+def test_frames_of_one_stream_in_one_train_are_seen_at_a_glance(data: st.DataObject) -> None:
+    version = data.draw(st.sampled_from([4, 6]))
+    parts: list[bytes] = []
+    lengths = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=5))
+    for number, count in enumerate(lengths):
+        payload = bytes(100 * count - data.draw(st.integers(0, 60)) * (number == len(lengths) - 1))
+        if not number and count == 1:
+            payload = bytes(100)
+        options = bytes((1, 1, 8, 10, 0, 0, 0, data.draw(st.integers(0, 1)), 0, 0, 0, 0))
+        flags = data.draw(st.sampled_from([0x10, 0x18]))
+        at = len(parts)
+        frame = tcp(payload, version=version, flags=flags, options=options, sequence=1000 + 100 * at, ident=9 + at)
+        parts += datagrams(frame, 100)
+    made = glances(parts)
+    assert (made == []) == (len(parts) == 1)
+    assert made in ([], searched(parts))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("other", [{"ports": (1, 2)}, {"flags": 0x11}, {"tos": 4}, {"sequence": 9}])
+def test_frames_of_two_streams_are_left_to_the_search(version: int, other: dict[str, Any]) -> None:
+    fields: dict[str, Any] = {"version": version, "flags": 0x10, "sequence": 1200, "ident": 11}
+    parts = datagrams(tcp(bytes(200), version=version, sequence=1000, ident=9, flags=0x10), 100)
+    assert glances(parts + datagrams(tcp(bytes(200), **fields), 100))
+    assert not glances(parts + datagrams(tcp(bytes(200), **{**fields, **other}), 100))
 
 
 @pytest.mark.parametrize("version", [4, 6])

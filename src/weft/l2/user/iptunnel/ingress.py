@@ -50,8 +50,9 @@ class TunnelIngress:
         octets, size, vtep, _ = arrival
         if vtep not in state.routes.vteps:
             self.tally.drops["not a member"] += -(-octets // max(1, size))
-        elif octets > size and (pieces := self._streams.stream(octets, size)) is not None:
-            self._deliver(state, pieces, now)
+        elif octets > size and (frames := self._streams.stream(octets, size)):
+            for pieces in frames:
+                self._deliver(state, pieces, now)
         else:
             self._each(state, octets, size, now)
 

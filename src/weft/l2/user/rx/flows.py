@@ -109,12 +109,10 @@ class FlowCache:
             return 0
         if not flow.kind.tcp:
             return self._alike(flow, octets, size, now)
-        stream = self._streams.behind(flow.kind.tcp, octets, size)
-        if stream is None:
-            return 0
-        offload, header, payload, whole, count = stream
-        self._give(flow, [(offload, header, *payload)], whole, count, now)
-        return octets
+        frames = self._streams.behind(flow.kind.tcp, octets, size) if size <= flow.longest else ()
+        for offload, header, payload, whole, count in frames:
+            self._give(flow, [(offload, header, *payload)], whole, count, now)
+        return octets if frames else 0
 
     def datagram(self, underlay: Underlay, vtep: str, at: int, size: int, now: float) -> bool:
         """Whether a datagram whose mark changes nothing went its remembered way."""
