@@ -246,3 +246,26 @@ def test_unfinished_checksums_stay_unfinished() -> None:
 def test_layout_takes_anything(data: bytes) -> None:
     shape = layout(data)
     assert shape is None or 62 <= shape.payload <= len(data)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_streams_of_two_hosts_in_one_train_keep_their_checksums(version: int) -> None:
+    parts = []
+    for last in (2, 77):
+        stream = [bytearray(part) for part in datagrams(tcp(bytes(range(200)), version=version), 100)]
+        for part in stream:
+            _from(part, version, last)
+        parts += [bytes(part) for part in stream]
+    made = frames(read(parts))
+    assert len(made) == 2
+    assert [wrong_checksums(dissect(frame)) for _, frame in made] == [(), ()]
+
+
+def _from(datagram: bytearray, version: int, last: int) -> None:
+    """Another last octet of the source address, checksums right."""
+    at, fields = (37, (32, 58)) if version == 4 else (45, (78,))
+    changed = last - datagram[at]
+    datagram[at] = last
+    for field in fields:
+        value = (int.from_bytes(datagram[field : field + 2], "big") - changed) % 0xFFFF
+        datagram[field : field + 2] = value.to_bytes(2, "big")

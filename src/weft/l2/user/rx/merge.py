@@ -71,7 +71,7 @@ def train(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
     if shape.version == 4:
         good &= sums(rows[:, ip:tcp]) % MODULUS == 0
     start, end = (ip + 12, ip + 20) if shape.version == 4 else (ip + 8, ip + 40)
-    pseudo = lengths + (total(rows[0, start:end].data) % MODULUS + _TCP - tcp)
+    pseudo = lengths + sums(rows[:, start:end]) % MODULUS + (_TCP - tcp)
     stands = column(rows, tcp + 16, 2)
     unfinished = ((stands - pseudo) % MODULUS == 0) & (stands != 0)
     sequence = column(rows, tcp + 4, 4).astype(np.int64)
