@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from weft.l2.user import vnet
 from weft.l2.user.framing import BARE
-from weft.l2.user.iptunnel import answer, header
+from weft.l2.user.iptunnel import answer, flows, header
 from weft.l2.user.iptunnel.batch import Batch
+from weft.l2.user.iptunnel.flows import Flow, Flows
 from weft.l2.user.iptunnel.state import TunnelState
 from weft.l2.user.trains import Refused, big, finished, shaped
 from weft.l2.user.tx.bundle import Bundle
 from weft.l2.user.tx.egress import reason
-from weft.l2.user.tx.split import sums_of
+from weft.l2.user.tx.split import Cut, seal, sums_of
 from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import Tally
 
@@ -29,6 +30,7 @@ class TunnelEgress:
         self._buffer = self._bundle.buffer
         self._limit = answer.Limit()
         self._batch = Batch()
+        self._flows = Flows()
 
     def drain(self, state: TunnelState, now: float) -> None:
         """Forwards what waits at the device. Raises OSError when it is gone."""
@@ -55,6 +57,11 @@ class TunnelEgress:
         packet = self._buffer[vnet.SIZE : size]
         tally.port_in[name] += 1
         tally.port_in_octets[name] += len(packet)
+        key, lookups = flows.key(self._buffer), state.routes.lookups  # routes change in another thread
+        flow = self._flows.find(key, size, lookups)
+        if flow is not None:
+            self._again(state.underlay, flow, packet)
+            return
         if not header.sound(packet):
             tally.drops["not IPv4"] += 1
             return
@@ -67,24 +74,42 @@ class TunnelEgress:
             tally.drops["TTL"] += 1
             self._answer(state, answer.time_exceeded(packet, state.own), now)
             return
+        offload = vnet.decode(self._buffer)
         try:
-            self._send(state, packet, vnet.decode(self._buffer), vtep)
+            if big(offload):
+                shape = shaped(packet, offload, b"", BARE)
+                cut = shape, sums_of(packet, shape)
+                self._hold(state.underlay, vtep, cut)
+                self._flows.big(key, lookups, size, vtep, cut)
+            elif (train := finished(packet, offload, b"", BARE)) is not None:
+                self._pass(state.underlay, vtep, train.data.data, train.size)
+            else:
+                self._pass(state.underlay, vtep, packet, len(packet))
+                self._flows.small(key, lookups, size, vtep, offload)
         except Refused as refused:
             tally.drops[str(refused)] += 1
 
-    def _send(self, state: TunnelState, packet: memoryview, offload: vnet.Offload, vtep: str) -> None:
-        if not big(offload):
-            self._settle()
-            train = finished(packet, offload, b"", BARE)
-            if train is None:
-                self._add(state.underlay, vtep, packet, len(packet))
-            else:
-                self._add(state.underlay, vtep, train.data.data, train.size)
+    def _again(self, underlay: Underlay, flow: Flow, packet: memoryview) -> None:
+        """A packet about which all is known."""
+        header.forward(packet)
+        if flow.cut is not None:
+            self._hold(underlay, flow.vtep, flow.cut)
             return
-        shape = shaped(packet, offload, b"", BARE)
+        if flow.at:
+            seal(self._buffer, flow.start, flow.at, flow.size)
+        self._pass(underlay, flow.vtep, packet, len(packet))
+
+    def _hold(self, underlay: Underlay, vtep: str, cut: Cut) -> None:
+        """The big packet in the buffer waits for its like."""
+        shape, known = cut
         if not self._bundle.takes(shape):
             self._settle()
-        self._bundle.add(b"", shape, sums_of(packet, shape), (state.underlay, vtep))
+        self._bundle.add(b"", shape, known, (underlay, vtep))
+
+    def _pass(self, underlay: Underlay, vtep: str, data: memoryview, size: int) -> None:
+        """Datagrams of `size` that are finished, behind those that wait."""
+        self._settle()
+        self._add(underlay, vtep, data, size)
 
     def _settle(self) -> None:
         """Splits the big packets that wait."""

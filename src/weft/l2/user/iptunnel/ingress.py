@@ -50,20 +50,25 @@ class TunnelIngress:
         octets, size, vtep, _ = arrival
         if vtep not in state.routes.vteps:
             self.tally.drops["not a member"] += -(-octets // max(1, size))
-        elif octets > size and (frames := self._streams.stream(octets, size)):
+        elif octets <= size:
+            self._alone(state, 0, octets, now)
+        elif frames := self._streams.stream(octets, size):
             for pieces in frames:
                 self._deliver(state, pieces, now)
         else:
             self._each(state, octets, size, now)
 
     def _each(self, state: TunnelState, octets: int, size: int, now: float) -> None:
-        """A datagram, or a train that is not one stream."""
+        """A train that is not one stream."""
         for at, length, train, run in incoming(self._octets, octets, size, BARE):
             if train is None or run is None:
-                self._deliver(state, Pieces(vnet.PLAIN, self._buffer[at : at + length], [], length, 1), now)
+                self._alone(state, at, length, now)
             else:
                 made = self._packet[: merged(train, run, self._packet)]
                 self._deliver(state, one(made, run.end - run.first), now)
+
+    def _alone(self, state: TunnelState, at: int, size: int, now: float) -> None:
+        self._deliver(state, Pieces(vnet.PLAIN, self._buffer[at : at + size], [], size, 1), now)
 
     def _deliver(self, state: TunnelState, pieces: Pieces, now: float) -> None:
         offload, packet, payload, octets, count = pieces

@@ -16,18 +16,20 @@ from weft.plan.tables import Rows, Table
 _MAPPED = 96  # bits before an IPv4 address in the tables' form
 _IPV4 = 0xFFFF << 32
 
+Lookups = tuple[tuple[int, dict[int, str]], ...]
+
 
 class Routes:
-    """Changed by one thread, read by others."""
+    """Changed by one thread, read by others. `lookups` is another object whenever something has changed."""
 
     def __init__(self) -> None:
         self._by_length: dict[int, dict[int, str]] = {}
-        self._lookups: tuple[tuple[int, dict[int, str]], ...] = ()
+        self.lookups: Lookups = ()
         self.vteps: frozenset[str] = frozenset()
 
     def find(self, address: int) -> str | None:
         """The VTEP for an address, None where no route fits."""
-        for shift, prefixes in self._lookups:
+        for shift, prefixes in self.lookups:
             vtep = prefixes.get(address >> shift)
             if vtep is not None:
                 return vtep
@@ -59,8 +61,8 @@ class Routes:
 
     def _settle(self) -> None:
         used = sorted((length for length, prefixes in self._by_length.items() if prefixes), reverse=True)
-        self._lookups = tuple((32 - length, self._by_length[length]) for length in used)
-        self.vteps = frozenset(vtep for _, prefixes in self._lookups for vtep in prefixes.values())
+        self.lookups = tuple((32 - length, self._by_length[length]) for length in used)
+        self.vteps = frozenset(vtep for _, prefixes in self.lookups for vtep in prefixes.values())
 
 
 def _prefix(low: int, length: int) -> int:
