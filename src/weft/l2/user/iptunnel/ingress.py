@@ -52,7 +52,7 @@ class TunnelIngress:
             self.tally.drops["not a member"] += -(-octets // max(1, size))
         elif octets <= size:
             self._alone(state, 0, octets, now)
-        elif frames := self._streams.stream(octets, size):
+        elif header.tcp(self._buffer) and (frames := self._streams.behind(header.HEADER, octets, size)):
             for pieces in frames:
                 self._deliver(state, pieces, now)
         else:

@@ -136,8 +136,10 @@ class Grid:
         if begins is None or not pseudo:
             return []
         flags = bytes(self._data[shape.tcp + 13 : (count - 1) * size : size])
-        if _PUSHED in flags:
-            begins |= {index + 1 for index, each in enumerate(flags) if each == _PUSHED}
+        at = flags.find(_PUSHED) + 1
+        while at:
+            begins.add(at)
+            at = flags.find(_PUSHED, at) + 1
         edges = pairwise((0, *sorted(begins), count))
         return [self._frame(at, end, shorter if end == count else 0, pseudo, sums) for at, end in edges]
 
