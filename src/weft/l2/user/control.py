@@ -26,7 +26,7 @@ from weft.plan.segment import Segment
 from weft.plan.tables import DTYPE, Rows, Table, Tables
 
 VERSION = 1
-PATIENCE = 10.0  # seconds without a word until one who should speak is asked whether it is alive
+PATIENCE = 5.0  # seconds without a word until one who should speak is asked whether it is alive
 _LENGTH = struct.Struct("!I")
 _LONGEST = 1 << 28
 Alive = Callable[[], bool]
