@@ -136,6 +136,8 @@ class Grid:
         if begins is None or not pseudo:
             return []
         flags = bytes(self._data[shape.tcp + 13 : (count - 1) * size : size])
+        if not begins and _PUSHED not in flags:
+            return [self._frame(0, count, shorter, pseudo, sums)]
         at = flags.find(_PUSHED) + 1
         while at:
             begins.add(at)
