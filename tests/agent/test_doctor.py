@@ -151,6 +151,19 @@ def test_what_makes_the_user_datapath_slower_is_told_with_its_cost(monkeypatch: 
         path.close()
 
 
+def test_a_forwarder_of_an_earlier_weft_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = UserDatapath("doctor-test")
+    try:
+        monkeypatch.setattr(UserDatapath, "pid", 77)
+        monkeypatch.setattr(UserDatapath, "workers", lambda _: ((), 0))
+        (found,) = [check for check in doctor.check_user(path) if check.name == "workers"]
+        assert found.state is State.WARN
+        assert "of an earlier weft" in found.what
+        assert "end process 77" in found.remedy
+    finally:
+        path.close()
+
+
 @pytest.mark.parametrize(
     ("pids", "wished", "told"),
     [

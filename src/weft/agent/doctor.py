@@ -229,12 +229,14 @@ def check_user(datapath: Datapath) -> Iterator[Check]:
 
 
 def _workers(front: int | None, pids: tuple[int, ...], wished: int) -> Iterator[Check]:
+    remedy = f"end process {front} when networks may stop for a moment; the agent starts another one"
+    if front and not pids:
+        yield Check("workers", State.WARN, "the forwarder is of an earlier weft, and runs that until it ends", remedy)
     if len(pids) > 1:
         busy = sum(map(bool, pids))
         yield Check("workers", State.OK, f"{busy} of {len(pids)} processes have networks to forward")
     if pids and wished not in (0, len(pids)):
         what = f"the agent wishes {wished} forwarding processes, the forwarder was started with {len(pids)}"
-        remedy = f"end process {front} when networks may stop for a moment; the agent starts another one"
         yield Check("workers", State.WARN, what, remedy)
 
 

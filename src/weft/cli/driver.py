@@ -69,7 +69,7 @@ def cleaned(kind: DatapathKind | None, cluster: str, node: str) -> Iterator[Appl
 def standing(
     cluster: str, without: DatapathKind | None = None
 ) -> Iterator[tuple[DatapathKind, Collection[SegmentKey]]]:
-    """Datapaths that have segments of ours on this host, and which."""
+    """Datapaths that have segments of ours on this host, and which. Raises WeftError where a forwarder hangs."""
     from weft.l2.open import open_datapath
     from weft.model.node import DatapathKind
 
@@ -78,8 +78,12 @@ def standing(
             continue
         datapath = open_datapath(kind, cluster)
         try:
-            with contextlib.suppress(WeftError):  # one that does not run has nothing
-                if segments := datapath.observe().segments:
-                    yield kind, segments.keys()
+            segments = datapath.observe().segments
+        except WeftError:
+            if kind is DatapathKind.USER:
+                raise
+            continue  # an Open vSwitch that does not run has nothing
         finally:
             datapath.close()
+        if segments:
+            yield kind, segments.keys()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.l2.user.frames import BROADCAST, HOSTS, A, B, C, arp, udp
-from weft.l2.user.switch import LEARNED_MAX, Switch, Way
+from weft.l2.user.switch import LEARNED_MAX, Entry, Switch, Way
 from weft.model.network import Arp
 from weft.wire import arp as arps
 from weft.wire import nd
@@ -243,3 +246,25 @@ def test_any_octets_have_a_way(frame: bytes) -> None:
     way = switch.from_port("a", frame, 0)
     assert "a" not in way.ports
     assert switch.from_tunnel(PEERS[0], frame, 0).vteps == ()
+
+
+def test_no_change_is_missed_while_old_macs_are_forgotten() -> None:
+    switch, before, sweeps, moves = flood_and_learn(), sys.getswitchinterval(), 30000, 0
+    mac = octets(C)
+
+    def sweep() -> None:
+        for _ in range(sweeps):
+            switch.learned[mac] = Entry("a", None, 0)
+            switch.expire(1000)
+
+    sweeper = threading.Thread(target=sweep)
+    sys.setswitchinterval(1e-6)
+    try:
+        sweeper.start()
+        while sweeper.is_alive():
+            switch.flood_to(PEERS)
+            moves += 1
+    finally:
+        sys.setswitchinterval(before)
+        sweeper.join()
+    assert switch.epoch == sweeps + moves

@@ -94,6 +94,19 @@ def test_a_neighbor_kernel_s_uncut_frame_is_taken_as_one() -> None:
     assert vnet.decode(header) == vnet.Offload(vnet.NEEDS_CSUM, vnet.GSO_TCPV4, 66, 1398, 34, 16)
 
 
+@pytest.mark.parametrize("options", [b"\x06\x00\x01\x04" + bytes(4), b"\x3c\x00" + bytes(6) + b"\x06\x01" + bytes(14)])
+def test_an_unfinished_checksum_behind_ipv6_options_is_told(options: bytes) -> None:
+    frame = unfinished(tcp(bytes(5000), version=6))
+    length = int.from_bytes(frame[18:20], "big") + len(options)
+    frame[18:21] = length.to_bytes(2, "big") + b"\x00"  # for each hop
+    frame[54:54] = options
+    at = 54 + len(options)
+    header = delivery(memoryview(frame), 1464)
+    assert header is not None
+    mss = 1464 - at - 20
+    assert vnet.decode(header) == vnet.Offload(vnet.NEEDS_CSUM, vnet.GSO_TCPV6, at + 20, mss, at, 16)
+
+
 def test_what_is_too_long_stays_outside() -> None:
     assert delivery(memoryview(bytearray(tcp(bytes(1500)))), 1464) is None
     assert delivery(memoryview(bytearray(udp(bytes(1500)))), 1464) is None

@@ -198,7 +198,8 @@ class Switch:
 
     def _remove(self, macs: list[bytes]) -> list[tuple[bytes, str]]:
         removed = [(mac, entry) for mac in macs if (entry := self.learned.pop(mac, None)) is not None]
-        self.epoch += bool(removed)
+        if removed:
+            self.epoch += 1  # nothing is called in between: another thread counts as well
         return [(mac, entry.port) for mac, entry in removed if entry.port is not None]
 
     def declare(self, rows: dict[bytes, str]) -> None:

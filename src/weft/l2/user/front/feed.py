@@ -87,8 +87,13 @@ class Feed:
 
     def _put(self, message: Message, *sockets: socket.socket) -> None:
         with self._lock:
-            socket.send_fds(self._connection, [_encoder.encode(message)], [each.fileno() for each in sockets])
-            if not self._connection.recv(1):
+            try:
+                socket.send_fds(self._connection, [_encoder.encode(message)], [each.fileno() for each in sockets])
+                answered = self._connection.recv(1)
+            except TimeoutError:
+                self._connection.shutdown(socket.SHUT_RDWR)  # a late answer would be taken for that to the next one
+                raise
+            if not answered:
                 raise ConnectionResetError("the worker ended")
 
 

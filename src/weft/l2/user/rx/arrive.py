@@ -14,6 +14,8 @@ from weft.l2.user.vnet import Offload
 
 _TCP, _UDP = 6, 17
 _CHECKSUM = {_TCP: 16, _UDP: 6}
+_OPTIONS = (0, 60)  # IPv6's, for each hop and for the destination
+_BEFORE_UDP = frozenset((_UDP, *_OPTIONS))
 
 
 def delivery(frame: memoryview, longest: int) -> bytes | None:
@@ -41,7 +43,7 @@ def uncut(octets: memoryview, size: int) -> Offload | None:
     if len(octets) < 14 + 28:
         return None
     ip = 18 if octets[12] == 0x81 and not octets[13] else 14
-    if _UDP not in (octets[ip + 9], octets[ip + 6]):
+    if _BEFORE_UDP.isdisjoint((octets[ip + 9], octets[ip + 6])):
         return None
     found = _upper(octets, ip)
     if found is None:
@@ -64,8 +66,8 @@ def _upper(frame: memoryview, ip: int) -> tuple[int, int, int, int, bool] | None
         version, protocol, at = 4, frame[ip + 9], ip + (frame[ip] & 15) * 4
         addresses, length = frame[ip + 12 : ip + 20], (frame[ip + 2] << 8 | frame[ip + 3]) - (at - ip)
     elif kind == 0x86DD and len(frame) >= ip + 48:
-        version, protocol, at = 6, frame[ip + 6], ip + 40
-        addresses, length = frame[ip + 8 : ip + 40], frame[ip + 4] << 8 | frame[ip + 5]
+        version, (protocol, at) = 6, _behind(frame, ip)
+        addresses, length = frame[ip + 8 : ip + 40], (frame[ip + 4] << 8 | frame[ip + 5]) - (at - ip - 40)
     else:
         return None
     place = at + _CHECKSUM.get(protocol, 0)
@@ -75,3 +77,11 @@ def _upper(frame: memoryview, ip: int) -> tuple[int, int, int, int, bool] | None
     stated = frame[place] << 8 | frame[place + 1]
     wanted = int.from_bytes(addresses, "big") + protocol + length
     return version, ip, at, protocol, stated != 0 and (wanted - stated) % 0xFFFF == 0
+
+
+def _behind(frame: memoryview, ip: int) -> tuple[int, int]:
+    """Which protocol stands behind IPv6's header and options, and where; a frame may be cut short anywhere."""
+    protocol, at = frame[ip + 6], ip + 40
+    while protocol in _OPTIONS and len(frame) >= at + 8:
+        protocol, at = frame[at], at + 8 + frame[at + 1] * 8
+    return protocol, at
