@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
+import select
 import socket
 import struct
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.l2.l2_world import Overlay, Underlay, bring
+from weft.l2.datapath import Event
 from weft.l2.kernel.datapath import KernelDatapath
 from weft.l2.user.datapath import UserDatapath
 from weft.model.port import AttachKind
@@ -24,6 +26,17 @@ from weft.netlink.namespace import entered, socket_in
 Path = UserDatapath | KernelDatapath
 _ETH_P_ALL = 0x0003
 _NODE = re.compile(r'^(  \w+: \{vtep: (?:"[^"]+"|[^,}\s]+))', re.MULTILINE)
+
+# A process that brings the first host to its plan, says so, and lives on: `python -c AGENT PREFIX`.
+AGENT = """
+import sys, time
+from tests.l2.l2_world import Overlay, Underlay, bring
+from tests.l2.user.stage import user
+world = Underlay(sys.argv[1], (sys.argv[1] + "h1", sys.argv[1] + "h2"))
+bring(user(world, 0), Overlay().plan(world, 0))
+print("ready", flush=True)
+time.sleep(600)
+"""
 
 
 def on_user(lab: str) -> str:
@@ -186,3 +199,13 @@ def raw(namespace: str, device: str, frame: bytes, times: int = 1) -> None:
 def churned(frame: bytes, number: int) -> bytes:
     """The frame with a source MAC of its own."""
     return frame[:6] + b"\x06\x00" + struct.pack("!I", number) + frame[12:]
+
+
+def told(path: UserDatapath, what: str) -> list[Event]:
+    """The events until one begins like this; fails where none comes."""
+    found: list[Event] = []
+    fd = path.events_fd()
+    while not any(event.what.startswith(what) for event in found):
+        assert select.select([fd], [], [], 10)[0], f"only this came: {found}"
+        found += path.events()
+    return found
