@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,6 +65,7 @@ def snapshot(steps: list[tuple[str, bytes | None]]) -> Snapshot:
     return Snapshot(9, tuple(Item(key, value, 9) for key, value in sorted(final.items()) if value is not None))
 
 
+@pytest.mark.thorough
 @settings(max_examples=300)
 @given(history, st.lists(st.integers(0, 40), max_size=6), st.randoms(use_true_random=False))
 def test_any_history_ends_in_the_same_plan(steps: list[Any], cuts: list[int], random: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -186,6 +187,7 @@ async def follow(store: Store, plain: Store, later: list[Any]) -> list[tuple[str
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.thorough
 @settings(max_examples=40, deadline=None)
 @given(steps)
 def test_every_node_plans_the_same_from_its_interest_as_from_everything(steps: list[Any]) -> None:
@@ -197,6 +199,7 @@ def test_every_node_plans_the_same_from_its_interest_as_from_everything(steps: l
     asyncio.run(main())
 
 
+@pytest.mark.thorough
 @settings(max_examples=40, deadline=None)
 @given(steps, steps)
 def test_nothing_is_missed_between_a_snapshot_and_its_watch(first: list[Any], during: list[Any]) -> None:

@@ -71,6 +71,7 @@ def test_any_order_of_sightings_ends_in_one_place_everywhere(history: list[Any])
         assert len(holders) <= 1, "an address is one host's"
 
 
+@pytest.mark.thorough
 @settings(max_examples=300)
 @given(steps, st.lists(st.integers(1, 6), max_size=5))
 def test_touching_rows_comes_to_the_same_as_compiling_anew(history: list[Any], cuts: list[int]) -> None:

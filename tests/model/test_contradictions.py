@@ -116,6 +116,7 @@ PORT = st.builds(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=250, deadline=None)
 @given(
     st.lists(st.builds(Node, name=TEXT, vtep=TEXT), max_size=2),

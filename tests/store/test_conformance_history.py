@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ STEP = st.tuples(st.dictionaries(KEY, st.booleans(), max_size=2), WRITES, st.boo
 PREFIXES = st.lists(st.sampled_from(["", "a", "a/", "b", "ü", "\U0010ffff", Exactly("a"), Exactly("b/\0")]), max_size=3)
 
 
+@pytest.mark.thorough
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEP, max_size=12), prefixes=PREFIXES)
 def test_any_transactions_match_a_dict_and_any_watch_replays_them(

@@ -208,6 +208,7 @@ STEP = st.one_of(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=50, deadline=None)
 @given(st.lists(STEP, max_size=14))
 def test_any_watches_are_told_what_they_would_be_told_alone(steps: list[object]) -> None:

@@ -226,6 +226,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=150, deadline=None)
 @given(STEPS)
 def test_whatever_is_said_it_holds(steps: list[tuple[str, bytes, str, float]]) -> None:

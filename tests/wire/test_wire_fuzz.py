@@ -68,6 +68,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(frame[:cut]) + draw(st.binary(max_size=8))
 
 
+@pytest.mark.thorough
 @settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
 @given(frame=damaged())
 def test_dissect_never_raises(frame: bytes) -> None:
@@ -81,6 +82,7 @@ def test_dissect_never_raises(frame: bytes) -> None:
         assert all(groups(packet.igmp, packet.payload))
 
 
+@pytest.mark.thorough
 @settings(max_examples=500)
 @given(frame=st.binary(min_size=14, max_size=200))
 def test_dissect_takes_random_bytes(frame: bytes) -> None:
@@ -94,6 +96,7 @@ def test_dissect_refuses_what_is_no_frame(frame: bytes) -> None:
         dissect(frame)
 
 
+@pytest.mark.thorough
 @settings(max_examples=400)
 @given(frame=st.sampled_from(FRAMES), data=st.data())
 def test_a_cut_inner_packet_keeps_the_outer_layers(frame: bytes, data: st.DataObject) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -247,6 +248,7 @@ def lengthened(frame: bytes, by: int) -> bytes:
     return frame + bytes(by) if by >= 0 else frame[: max(by + len(frame), vnet.SIZE + 14)]
 
 
+@pytest.mark.thorough
 @settings(max_examples=100)
 @given(
     _SEGMENTS,
