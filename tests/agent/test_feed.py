@@ -89,6 +89,7 @@ def test_a_new_snapshot_forgets_all_that_was_before(before: list[Any], after: li
     assert recompile(plan, feed.world, feed.taken()) == compile_node(fresh.world, "h1")
 
 
+@pytest.mark.thorough
 @settings(max_examples=300)
 @given(
     st.lists(st.tuples(st.sampled_from([KEYS.of(t) for t in THINGS]) | st.text().map(KEYS.intent.__add__), st.binary()))

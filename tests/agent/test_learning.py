@@ -51,6 +51,7 @@ RESTARTED_BEFORE_IT_HEARD = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.system
 @settings(max_examples=400)
 @given(steps)

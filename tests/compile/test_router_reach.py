@@ -71,6 +71,7 @@ def test_routers_on_the_way_are_as_many_as_each_kind_has() -> None:
     }
 
 
+@pytest.mark.thorough
 def test_recompiling_what_changed_gives_the_whole_plan() -> None:
     for seed in range(0, TOPOLOGIES, 5):
         intent = topology(seed)

@@ -168,6 +168,7 @@ def test_frames_of_others_and_through_strange_tunnels_are_left_alone(fabric: Fab
     assert facts(fabric, "gw1") == {}
 
 
+@pytest.mark.thorough
 def test_a_scan_of_a_16_is_bounded_and_hinders_nobody() -> None:
     fabric = Fabric()
     fabric.add("gw1", "10.1.0.1/16", hosts=("10.1.1.11", "10.1.1.13"))
@@ -194,6 +195,7 @@ def test_a_scan_of_a_16_is_bounded_and_hinders_nobody() -> None:
     assert not gw2._asked
 
 
+@pytest.mark.thorough
 def test_a_port_that_claims_all_addresses_gets_its_share() -> None:
     relay = Relay(AGE, Limits(facts=3000, port=100, vtep=2000))
     relay.declare([Gateway("r/n", "0a:00:00:00:00:01", ("10.1.0.1/16",), True)], {"bad", "good"}, {"v1"})

@@ -104,6 +104,7 @@ STEPS = st.one_of(
 )
 
 
+@pytest.mark.thorough
 @given(st.lists(STEPS, max_size=20))
 @example([("goes", [*range(len(POOL)), *range(len(POOL))])])
 def test_who_remembers_sends_what_who_forgets_sends(steps: list[tuple[str, object]]) -> None:
