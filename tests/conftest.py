@@ -14,7 +14,14 @@ from weft.lab import lab, state
 
 # Property tests have no deadline: a busy machine is no bug.
 settings.register_profile("weft", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=30)
 settings.load_profile("weft")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where thorough tests are not wanted, the others are tried with fewer examples too."""
+    if "not thorough" in config.getoption("markexpr"):
+        settings.load_profile("fast")
 
 
 @pytest.hookimpl(wrapper=True)
