@@ -33,7 +33,7 @@ demo: setup  ## three hosts, two tenants with the same addresses, real packets; 
 test: setup system-packages  ## everything; as root on Debian it installs what it needs, elsewhere it says what it cannot run
 	@$(PYTEST) tests
 
-test-fast: setup  ## what needs no system package and no root; under 30 s on two idle cores
+test-fast: setup  ## what needs no system package and no root; 25 s on two idle cores, some more the first time
 	@$(PYTEST) tests -m 'not system and not thorough'
 
 soak: setup system-packages  ## ten minutes of mixed load on the user-space VTEP, as root; `make test` has one minute of it
