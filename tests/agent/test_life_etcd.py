@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,9 +86,9 @@ def test_stopped(fleet: EtcdFleet) -> None:
 
 def test_frozen(fleet: EtcdFleet) -> None:
     with watched(fleet):
-        fleet.member.signal(signal.SIGSTOP)
+        fleet.member.freeze()
         away(fleet, 6)
-        fleet.member.signal(signal.SIGCONT)
+        fleet.member.thaw()
         assert recovered(fleet, time.monotonic()) < RECOVERED
 
 

@@ -6,13 +6,13 @@ import contextlib
 import http.client
 import itertools
 import os
-import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.frozen import freeze, thaw
 from weft.netlink import namespace
 
 START = 20.0
@@ -91,13 +91,21 @@ class Member:
             assert time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.02)
 
-    def signal(self, number: signal.Signals) -> None:
+    def freeze(self) -> None:
         assert self.process is not None
-        os.kill(self.process.pid, number)
+        freeze(self.process.pid)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        thaw(self.process.pid)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
 
     def stop(self) -> None:
         if self.process is not None:
-            self.signal(signal.SIGCONT)
+            self.thaw()
             self.process.kill()
             self.process.wait(10)
             self.process = None

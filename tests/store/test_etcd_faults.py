@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
@@ -75,15 +74,17 @@ async def keep_writing(store: EtcdStore, first: int, last: int) -> None:
         await put(store, f"k/{number:04}")
 
 
-@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_watch_leaves_a_dead_or_frozen_member_without_loss(members: list[Member], fault: signal.Signals) -> None:
+@pytest.mark.parametrize("fault", [Member.kill, Member.freeze])
+def test_a_watch_leaves_a_dead_or_frozen_member_without_loss(
+    members: list[Member], fault: Callable[[Member], None]
+) -> None:
     async def test() -> None:
         store, writer = opened(*members), opened(*members)
         watch = store.watch(["k/", "other/"], 2)
         await keep_writing(writer, 0, 20)
         assert len(await numbers(watch, 20)) == 20
         victim = by_endpoint(members, store.endpoint)
-        victim.signal(fault)
+        fault(victim)
         writing = asyncio.create_task(keep_writing(writer, 20, 60))
         assert await numbers(watch, 40) == [f"k/{number:04}" for number in range(20, 60)]
         await writing
@@ -105,12 +106,12 @@ def test_a_member_without_a_majority_is_left(members: list[Member]) -> None:
         await take(watch, 1)
         others = [member for member in members if member.endpoint != store.endpoint]
         for other in others:
-            other.signal(signal.SIGSTOP)
+            other.freeze()
         with pytest.raises(WeftError) as caught:
             await asyncio.wait_for(anext(watch), 30)
         assert caught.value.kind is Kind.UNREACHABLE
         for other in others:
-            other.signal(signal.SIGCONT)
+            other.thaw()
         patient = opened(*members)
         # A put without comparison whose answer was lost is written again.
         assert await put(patient, "k/2") >= revision + 1
@@ -147,13 +148,13 @@ def test_frozen_etcd_is_noticed_and_recovered_from(member: Member) -> None:
         watch = store.watch(["k/"], 2)
         await put(store, "k/1")
         await take(watch, 1)
-        member.signal(signal.SIGSTOP)
+        member.freeze()
         for attempt in (anext(watch), store.snapshot()):
             with pytest.raises(WeftError) as caught:
                 await asyncio.wait_for(attempt, 30)
             assert caught.value.kind is Kind.UNREACHABLE
             assert member.endpoint in str(caught.value)
-        member.signal(signal.SIGCONT)
+        member.thaw()
         await put(store, "k/2")
         assert await numbers(watch, 1) == ["k/2"]
         await store.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.frozen import freeze, thaw
 from tests.l2.l2_world import BLUE, IPS, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.stage import AGENT, eventually, sha256, stage, stream, told, user
 from weft.l2.user import control
@@ -77,12 +78,12 @@ def test_a_dead_forwarder_is_told_and_replaced(underlay: Underlay) -> None:
 
 
 def test_a_forwarder_that_hangs_is_told(underlay: Underlay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "PATIENCE", 0.5)
+    monkeypatch.setattr(control, "PATIENCE", 2.0)
     with stage(underlay, Overlay()) as (mine, _):
         assert isinstance(mine, UserDatapath)
         forwarder = mine.pid
         assert forwarder is not None
-        os.kill(forwarder, signal.SIGSTOP)
+        freeze(forwarder)
         try:
             with pytest.raises(WeftError, match=f"the forwarder, process {forwarder}, does not answer") as told:
                 mine.observe()
@@ -90,7 +91,7 @@ def test_a_forwarder_that_hangs_is_told(underlay: Underlay, monkeypatch: pytest.
             with pytest.raises(WeftError, match="does not answer"):
                 mine.apply(diff(Overlay().plan(underlay, 0), Observed()))
         finally:
-            os.kill(forwarder, signal.SIGCONT)
+            thaw(forwarder)
         assert diff(Overlay().plan(underlay, 0), mine.observe()) == []
         assert reaches(underlay, B4)
 

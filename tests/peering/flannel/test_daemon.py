@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.frozen import freeze, thaw
 from tests.peering.flannel.etcd import PREFIX, Etcd
 from tests.peering.flannel.fabric import Fabric
 from tests.peering.flannel.node import Node, until
@@ -189,14 +190,14 @@ def test_compacted_history_loses_nothing(server: Etcd, node: Make) -> None:
     mine.pin("10.2.5.0/24")
     mine.up()
     assert mine.process is not None
-    mine.process.send_signal(signal.SIGSTOP)
+    freeze(mine.process.pid)
     try:
         server.delete("subnets/10.2.14.0-24")
         server.put("subnets/10.2.16.0-24", PEER.replace("136.14", "136.16"))
         revision = server.modified("subnets/10.2.16.0-24")
         server.ctl("compact", str(revision))
     finally:
-        mine.process.send_signal(signal.SIGCONT)
+        thaw(mine.process.pid)
     route = "10.2.16.0/24 via 10.2.16.0 dev flannel.1"
     until(lambda: mine.host.routes() == {route}, lambda: f"{mine.said()}\n{mine.host.routes()}")
 

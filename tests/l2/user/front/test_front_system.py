@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.frozen import freeze
 from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.front.front_stage import NAMES, RED, alive, networks, plan, several, taps
 from tests.l2.user.iptunnel import tunnel_stage
@@ -329,13 +330,13 @@ def test_an_ip_tunnel_is_one_worker_s(underlay: Underlay) -> None:
 
 
 def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "PATIENCE", 0.5)
+    monkeypatch.setattr(control, "PATIENCE", 2.0)
     ended = threading.Event()
     kept = os.open(os.devnull, os.O_RDONLY)
     child = Child(0, "default", kept, lambda _: None, lambda _: None, lambda _: ended.set())
     try:
         assert isinstance(child.ask(control.Observe()), control.State)
-        os.kill(child.pid, signal.SIGSTOP)
+        freeze(child.pid)
         assert child.ask(control.Observe()) is None
         assert ended.wait(10)
     finally:
