@@ -134,6 +134,9 @@ class Underlay:
 
     def send_train(self, bucket: int, vtep: str, data: memoryview, size: int, tos: int) -> None:
         """Datagrams of `size` octets, the last maybe shorter, in as few calls as the kernel takes. Raises OSError."""
+        if len(data) <= size:
+            self.send(bucket, vtep, (data,), tos)
+            return
         step = self.most(size)
         if len(data) <= step:
             self.send_segments(bucket, vtep, (data,), len(data), size, tos)
