@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from tests.l2.user.frames import BROADCAST, A, B, C, arp, echo, tcp, udp
 from tests.l2.user.tx.test_split import datagrams
+from weft.l2.user.receiver import Arrival
 from weft.l2.user.rx import flows
 from weft.l2.user.rx.ingress import Ingress
 from weft.l2.user.switch import Entry
-from weft.l2.user.underlay import Arrival, Underlay
+from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 from weft.model.network import Arp, SegmentKey
 from weft.model.port import Attach, AttachKind

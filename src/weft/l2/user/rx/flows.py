@@ -20,9 +20,10 @@ from weft.l2.user import vnet
 from weft.l2.user.checksums import MODULUS, total
 from weft.l2.user.device import Buffers
 from weft.l2.user.framing import VXLAN
+from weft.l2.user.receiver import Arrival
 from weft.l2.user.rx.stream import Streams
 from weft.l2.user.switch import Entry
-from weft.l2.user.underlay import Arrival, Underlay
+from weft.l2.user.underlay import Underlay
 from weft.l2.user.vnet import Offload
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 
