@@ -4,11 +4,10 @@ Linux hands over datagrams of one outer flow and one size as a train (UDP_GRO). 
 segments of one inner TCP flow, alike in all other header fields, become one frame with a GSO header, so that the
 receiving stack works once for all of them. Every comparison is made for all datagrams at once.
 
-Only segments whose checksum is right are joined, as generic receive offload has it: a stack that passes the big frame on
-(a router's, a bridge's) cuts it again and gives each segment a checksum that is made anew, so damage would be hidden
-for good. A segment that is damaged stays alone, and so does its checksum. What is joined goes as unfinished
-(NEEDS_CSUM). Senders on the same machine leave checksums so too, for a NIC that never comes: they hold the pseudo
-header's sum only.
+Only segments whose checksum is right are joined, as in the kernel: a stack that passes the big frame on (a router's, a
+bridge's) cuts it again and gives each segment a checksum that is made anew, so damage would be hidden for good. A
+segment that is damaged stays alone with the checksum it has. What is joined goes as unfinished (NEEDS_CSUM). Senders
+on the same machine leave checksums so too, for a NIC that never comes: they hold the pseudo header's sum only.
 """
 
 from __future__ import annotations

@@ -3,10 +3,9 @@
 The headers of such a train were all made out of one: sequence numbers and identifications count up, and IPv4's checksum
 counts down with the identification (or both stand still, as RFC 6864 allows with "don't fragment"). Read as numbers of
 eight octets, with that taken off, all headers are the same; of what is compared TCP's checksum and PSH alone are left
-out, and the last datagram may be shorter. Then the first header is judged for all, and all checksums by one sum over the
-train: what was damaged must stay so (weft.l2.user.rx.merge). What is no such train, or not surely
-(nothing may carry into another field), is left to weft.l2.user.rx.merge, which says what is compared and why: what is
-found here is what would be found there.
+out, and the last datagram may be shorter. Then the first header is judged for all, and all checksums of TCP by one sum
+over the train. What is no such train, or not surely (nothing may carry into another field), is left to
+weft.l2.user.rx.merge, which says what is compared and why: what is found here is what would be found there.
 
 One train may have the end of a sender's frame and the beginning of the next, which are two here, too: a datagram with
 PSH ends a frame, and one that acknowledges something else, or at another time (TCP's options), begins one.
