@@ -10,6 +10,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -30,7 +31,7 @@ from weft.model.network import Arp, SegmentKey
 from weft.netlink.namespace import socket_in
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
-from weft.plan.operations import PutPort
+from weft.plan.operations import PutPort, PutSegment
 from weft.wire.address import BROADCAST
 from weft.wire.arp import request
 from weft.wire.ethernet import ARP, Ethernet
@@ -161,6 +162,33 @@ def test_a_worker_that_is_killed_takes_its_own_networks_alone(
         for here, _ in NAMES.values():
             assert reaches(underlay, B4, source=here)
         assert bring(mine, plan(underlay, 0, overlay)) == []  # type: ignore[arg-type]
+
+
+def test_a_worker_that_hangs_holds_nobody_else_s_networks(underlay: Underlay) -> None:
+    with networks(underlay) as (mine, _):
+        workers, wanted = pids(mine), narrower(plan(underlay, 0))
+        operations = diff(wanted, mine.observe())
+        freeze(workers[1])
+        applied = mine.apply(operations)
+        assert {operation.segment.key for operation in applied.done if isinstance(operation, PutSegment)} == {BLUE}
+        assert {operation.port.name for operation in applied.done if isinstance(operation, PutPort)} == {"a"}
+        assert {str(error) for _, error in applied.failed} >= {"worker 1 of the forwarder: ended while it was asked"}
+        assert mine.observe().segments.keys() == {BLUE}
+        assert reaches(underlay, B4)
+
+        def mended() -> bool:
+            return not mine.apply(diff(wanted, mine.observe())).failed
+
+        assert eventually(mended, 20)
+        assert diff(wanted, mine.observe()) == []
+        assert (pids(mine)[0], alive(workers[1])) == (workers[0], False)
+        assert reaches(underlay, B4, source="c")
+
+
+def narrower(wanted: NodePlan) -> NodePlan:
+    """With another MTU."""
+    segments = {key: replace(segment, mtu=1400) for key, segment in wanted.segments.items()}
+    return replace(wanted, segments=segments, ports={name: replace(p, mtu=1400) for name, p in wanted.ports.items()})
 
 
 def test_with_its_front_every_worker_ends(underlay: Underlay) -> None:
