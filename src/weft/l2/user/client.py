@@ -44,6 +44,8 @@ class Client:
     def ask(self, request: control.Request, start: bool) -> control.Answer | None:
         """The answer; None where no forwarder runs and none is to be started. Raises WeftError."""
         message = control.pack(request)
+        if self._line is not None and self.pid is None:
+            self._disconnect()
         for fresh in (False, True):  # a connection that was there already may have died since
             if self._line is None:
                 fresh = True
@@ -59,7 +61,9 @@ class Client:
                 answer = self._line.answer()
             except TimeoutError:
                 self._disconnect()
-                raise process.hung(self._directory()) from None
+                if self.pid is not None:
+                    raise process.hung(self._directory()) from None
+                answer = None  # it was killed
             except (OSError, ValueError, msgspec.DecodeError):
                 answer = None
             if isinstance(answer, control.Failure):
