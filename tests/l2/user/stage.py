@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.l2.l2_world import Overlay, Underlay, bring
+from tests.l2.l2_world import PATIENCE, Overlay, Underlay, bring
 from weft.l2.datapath import Event
 from weft.l2.kernel.datapath import KernelDatapath
 from weft.l2.user.datapath import UserDatapath
@@ -71,9 +71,9 @@ def user(world: Underlay, host: int) -> UserDatapath:
     return UserDatapath("default", world.hosts[host], lambda name: f"{world.prefix}{name}")
 
 
-def eventually(true: object, seconds: float = 5) -> bool:
-    """Whether a callable becomes true within so long."""
-    until = time.monotonic() + seconds
+def eventually(true: object) -> bool:
+    """Whether a callable becomes true while a test has patience."""
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         if true():  # type: ignore[operator]
             return True
@@ -89,7 +89,7 @@ class Unaccepted(ConnectionResetError):
     """
 
 
-def stream(source: str, target: str, address: str, data: bytes, port: int = 5001, patience: float = 20) -> str:
+def stream(source: str, target: str, address: str, data: bytes, port: int = 5001, patience: float = PATIENCE) -> str:
     """Sends `data` over TCP between two namespaces; the SHA-256 of what arrived.
 
     Raises OSError, the receiver's first; TimeoutError if nothing moves for `patience` seconds; Unaccepted.
@@ -176,7 +176,7 @@ def datagram(namespace: str, source: str, target: tuple[str, int], data: bytes, 
 def heard(namespace: str, port: int, group: str | None, own: str, send: object) -> bytes:
     """What arrives at a UDP port of a namespace (in a group, if one is named) after `send` was called."""
     with socket_in(namespace, socket.AF_INET, socket.SOCK_DGRAM) as listener:
-        listener.settimeout(5)
+        listener.settimeout(PATIENCE)
         listener.bind(("", port))
         if group:
             request = socket.inet_aton(group) + socket.inet_aton(own)
@@ -217,6 +217,6 @@ def told(path: UserDatapath, what: str) -> list[Event]:
     found: list[Event] = []
     fd = path.events_fd()
     while not any(event.what.startswith(what) for event in found):
-        assert select.select([fd], [], [], 10)[0], f"only this came: {found}"
+        assert select.select([fd], [], [], PATIENCE)[0], f"only this came: {found}"
         found += path.events()
     return found
