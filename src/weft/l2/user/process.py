@@ -47,7 +47,7 @@ def run_directories(namespace: Path) -> list[Path]:
 
 def forget(directory: Path) -> None:
     """Removes what a forwarder keeps there, the lock last; the directory too, unless somebody starts the next one."""
-    for name in ("control.sock", "log", "workers", "pid"):
+    for name in ("control.sock", "log", "log.before", "workers", "pid"):
         (directory / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         directory.rmdir()
@@ -154,6 +154,12 @@ def hung(directory: Path) -> WeftError:
     )
 
 
+def last_words(directory: Path) -> str:
+    """The last line that the forwarder said, such as why it ended. Raises OSError."""
+    lines = (directory / "log").read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
 def start(
     directory: Path, cluster: str, namespace: str | None, workers: int
 ) -> tuple[socket.socket, subprocess.Popen[bytes]]:
@@ -166,6 +172,8 @@ def start(
     # The same weft as ours; and no pool of threads for what numpy computes here.
     environment = os.environ | {"PYTHONPATH": found, "OPENBLAS_NUM_THREADS": "1"}
     said = directory / "log"
+    if said.exists() and said.stat().st_size:
+        said.replace(directory / "log.before")  # it may tell why the one before ended
     with open(said, "wb") as output:
         process = subprocess.Popen(
             command,
@@ -184,7 +192,9 @@ def start(
         if connection is not None:
             return connection, process
         time.sleep(0.01)
-    lines = said.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
     raise WeftError(
-        Kind.FAILED, f"the forwarder does not start: {lines[-1]}", where="user datapath", remedy=f"see {said}"
+        Kind.FAILED,
+        f"the forwarder does not start: {last_words(directory)}",
+        where="user datapath",
+        remedy=f"see {said}",
     )
