@@ -81,14 +81,23 @@ def eventually(true: object) -> bool:
     return bool(true())  # type: ignore[operator]
 
 
+class Unaccepted(ConnectionResetError):
+    """The receiver's kernel forgot a connection before anybody accepted it, and reset it when its data came.
+
+    It does so where its address is away while it repeats its SYN-ACK (net/ipv4/inet_connection_sock.c,
+    reqsk_timer_handler).
+    """
+
+
 def stream(source: str, target: str, address: str, data: bytes, port: int = 5001, patience: float = PATIENCE) -> str:
     """Sends `data` over TCP between two namespaces; the SHA-256 of what arrived.
 
-    Raises OSError, the receiver's first; TimeoutError if nothing moves for `patience` seconds.
+    Raises OSError, the receiver's first; TimeoutError if nothing moves for `patience` seconds; Unaccepted.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     found = hashlib.sha256()
     failed: list[OSError] = []
+    accepted: list[socket.socket] = []
     with socket_in(target, family, socket.SOCK_STREAM) as server, socket_in(source, family, socket.SOCK_STREAM) as out:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((address, port))
@@ -99,6 +108,7 @@ def stream(source: str, target: str, address: str, data: bytes, port: int = 5001
         def take() -> None:
             try:
                 connection, _ = server.accept()
+                accepted.append(connection)
                 with connection:
                     connection.settimeout(patience)
                     while part := connection.recv(1 << 16):
@@ -114,7 +124,8 @@ def stream(source: str, target: str, address: str, data: bytes, port: int = 5001
             out.sendall(data)
             out.shutdown(socket.SHUT_WR)
         except OSError as error:
-            troubled.append(error)
+            reset = isinstance(error, ConnectionResetError) and not accepted
+            troubled.append(Unaccepted(*error.args) if reset else error)
             server.shutdown(socket.SHUT_RDWR)  # nobody else comes: the receiver says EINVAL, if it still waits
             out.close()
         taker.join(patience)

@@ -125,6 +125,13 @@ class Changes:
         self._unplug(there)
         attach.detach(self._cluster, there)
 
+    def unset_ports(self) -> list[OSError | WeftError]:
+        """All of them; returns what went wrong."""
+        states = list(self._world.ports.values())
+        for each in states:
+            self._unplug(each)
+        return attach.each_at_once(lambda state: attach.detach(self._cluster, state), states)
+
     def _plug(self, made: PortState) -> None:
         port = made.port
         with self._engine.still():

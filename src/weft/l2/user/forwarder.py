@@ -41,6 +41,8 @@ def main() -> int:
     os.ftruncate(pid, 0)
     os.write(pid, f"{os.getpid()}\n".encode())
 
+    socket_path = options.directory / "control.sock"
+    socket_path.unlink(missing_ok=True)  # one that was killed listens until its devices are removed
     inherited = workers(options.directory)
     from weft.l2.user.forwarding import Forwarding
     from weft.l2.user.front.front import Front
@@ -56,7 +58,6 @@ def main() -> int:
     with contextlib.suppress(OSError):  # what carries everybody's packets goes first, as the kernel's own would
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
     sys.setswitchinterval(0.0005)  # seconds: a thread that computes lets the others have their turn sooner
-    socket_path = options.directory / "control.sock"
     cluster = options.cluster
     with entered(options.namespace):  # every thread that is started in here lives there too
         forwarding: Forwarding

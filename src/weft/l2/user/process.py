@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -25,7 +26,10 @@ from weft.model.errors import Kind, WeftError
 from weft.netlink.namespace import Namespace, entered
 
 TAKEN = 3  # exit code of a forwarder that finds another one serving its host
-_PATIENCE = 20.0  # seconds for a forwarder to answer, or to end
+_PATIENCE = 20.0  # seconds for a forwarder to end
+_STARTING = 50.0  # seconds for one to answer
+_REMOVAL = 45.0  # of them, for the kernel to remove the devices of one that was killed: tens of milliseconds each
+_WORKER = b"weft.l2.user.front.process"  # in its command
 _FLOCK = struct.Struct("hhqqi0q")  # struct flock of 64-bit Linux
 
 
@@ -92,24 +96,39 @@ def _readable(handle: int) -> bool:
 
 
 def workers(directory: Path) -> int:
-    """A descriptor that workers inherit, once none of an earlier forwarder is left. Raises TimeoutError."""
-    lock = os.open(directory / "workers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    until = time.monotonic() + _PATIENCE / 2
+    """A descriptor that workers inherit, once an earlier forwarder and its workers are gone, with their devices.
+
+    A worker that hangs does not see that its forwarder is gone, and is ended. Raises TimeoutError.
+    """
+    path = directory / "workers"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    begun = time.monotonic()
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > until:
-                raise TimeoutError(
-                    f"workers of an earlier forwarder do not end: see fuser {directory}/workers"
-                ) from None
-            time.sleep(0.01)
+            if (waited := time.monotonic() - begun) > _REMOVAL:
+                raise TimeoutError(f"workers of an earlier forwarder do not end: see fuser {path}") from None
+            if waited > control.PATIENCE:
+                _end_workers(path)
+            time.sleep(0.01 if waited < control.PATIENCE else 0.2)
         else:
             return lock
 
 
+def _end_workers(lock: Path) -> None:
+    """Ends those that have the file open; one that ends already has no files any more."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            opened = any(file.samefile(lock) for file in (process / "fd").iterdir())
+            if opened and _WORKER in (process / "cmdline").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
 def connect(directory: Path) -> socket.socket | None:
     """A connection to the forwarder, with a timeout; None where none runs. Raises WeftError where it hangs."""
+    if pid(directory) is None:  # one that was killed takes connections until the kernel has removed its devices
+        return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     connection.settimeout(control.PATIENCE)
     try:
@@ -157,7 +176,7 @@ def start(
             start_new_session=True,  # signals to the agent's group are not for it
             cwd="/",
         )
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _STARTING
     while time.monotonic() < until:
         if process.poll() not in (None, TAKEN):
             break

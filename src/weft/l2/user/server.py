@@ -147,7 +147,6 @@ def _same(namespace: Path, inode: int) -> bool:
 
 def listen(path: Path) -> socket.socket:
     """The control socket, which its owner alone may use."""
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     mask = os.umask(0o177)
     try:

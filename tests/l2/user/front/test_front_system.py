@@ -10,6 +10,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -27,10 +28,12 @@ from weft.l2.user.front.child import Child
 from weft.l2.user.iptunnel.tunnels import IpTunnels
 from weft.model.errors import WeftError
 from weft.model.network import Arp, SegmentKey
+from weft.model.port import Attach
 from weft.netlink.namespace import socket_in
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
-from weft.plan.operations import PutPort
+from weft.plan.operations import PutPort, PutSegment
+from weft.plan.port import LocalPort
 from weft.wire.address import BROADCAST
 from weft.wire.arp import request
 from weft.wire.ethernet import ARP, Ethernet
@@ -163,6 +166,33 @@ def test_a_worker_that_is_killed_takes_its_own_networks_alone(
         assert bring(mine, plan(underlay, 0, overlay)) == []  # type: ignore[arg-type]
 
 
+def test_a_worker_that_hangs_holds_nobody_else_s_networks(underlay: Underlay) -> None:
+    with networks(underlay) as (mine, _):
+        workers, wanted = pids(mine), narrower(plan(underlay, 0))
+        operations = diff(wanted, mine.observe())
+        freeze(workers[1])
+        applied = mine.apply(operations)
+        assert {operation.segment.key for operation in applied.done if isinstance(operation, PutSegment)} == {BLUE}
+        assert {operation.port.name for operation in applied.done if isinstance(operation, PutPort)} == {"a"}
+        assert {str(error) for _, error in applied.failed} >= {"worker 1 of the forwarder: ended while it was asked"}
+        assert mine.observe().segments.keys() == {BLUE}
+        assert reaches(underlay, B4)
+
+        def mended() -> bool:
+            return not mine.apply(diff(wanted, mine.observe())).failed
+
+        assert eventually(mended, 20)
+        assert diff(wanted, mine.observe()) == []
+        assert (pids(mine)[0], alive(workers[1])) == (workers[0], False)
+        assert reaches(underlay, B4, source="c")
+
+
+def narrower(wanted: NodePlan) -> NodePlan:
+    """With another MTU."""
+    segments = {key: replace(segment, mtu=1400) for key, segment in wanted.segments.items()}
+    return replace(wanted, segments=segments, ports={name: replace(p, mtu=1400) for name, p in wanted.ports.items()})
+
+
 def test_with_its_front_every_worker_ends(underlay: Underlay) -> None:
     with networks(underlay) as (mine, _):
         front, workers = mine.pid, pids(mine)
@@ -175,6 +205,40 @@ def test_with_its_front_every_worker_ends(underlay: Underlay) -> None:
         assert [alive(pid) for pid in workers] == [False, False]
         for here, _ in NAMES.values():
             assert reaches(underlay, B4, source=here)
+
+
+def test_a_worker_that_hangs_when_its_front_is_killed_is_ended_by_the_next(underlay: Underlay) -> None:
+    with networks(underlay) as (mine, _):
+        front, workers = mine.pid, pids(mine)
+        assert front is not None
+        freeze(workers[1])
+        os.kill(front, signal.SIGKILL)
+        bring(mine, plan(underlay, 0))  # type: ignore[arg-type]
+        assert [alive(pid) for pid in workers] == [False, False]
+        for here, _ in NAMES.values():
+            assert reaches(underlay, B4, source=here)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_many_devices_of_one_that_was_killed_are_waited_for(underlay: Underlay, workers: int) -> None:
+    wanted = plan(underlay, 0)
+    for name in "ac":
+        underlay.namespace(name)
+    mine = several(underlay, workers=workers)
+    more: dict[str, LocalPort] = {}
+    for name, port in wanted.ports.items():
+        for number in range(1, 41):
+            attach = Attach(kind=port.attach.kind, target=name, interface=f"eth{number}")
+            more[f"{name}{number}"] = replace(port, name=f"{name}{number}", attach=attach, addresses=())
+    wanted = replace(wanted, ports=wanted.ports | more)
+    try:
+        bring(mine, wanted)  # type: ignore[arg-type]
+        os.kill(mine.pid or 0, signal.SIGKILL)
+        assert mine.observe() == Observed()
+        bring(mine, wanted)  # type: ignore[arg-type]
+    finally:
+        mine.stop()
+        mine.close()
 
 
 def test_an_agent_that_comes_again_finds_all_and_leaves_nothing_at_its_cleanup(underlay: Underlay) -> None:

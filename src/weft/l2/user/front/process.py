@@ -43,7 +43,10 @@ def main() -> int:
     try:
         Server(worker, fed).run(None)
     except (EOFError, OSError):
-        os._exit(1)  # at once: no half of a VTEP stays
+        try:
+            worker.leave()
+        finally:
+            os._exit(1)  # at once: no half of a VTEP stays
     return 0
 
 

@@ -1,0 +1,49 @@
+"""Finding and replacing a forwarder that was killed, of which the kernel still holds what it had."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from weft.l2.user import process
+
+
+def held(path: Path) -> int:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def test_one_that_was_killed_is_not_connected_to_though_it_still_listens(tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text("7\n")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+        assert process.connect(tmp_path) is None
+
+
+def test_its_successor_waits_until_nothing_is_left_of_it(tmp_path: Path) -> None:
+    left = held(tmp_path / "workers")
+    ending = threading.Timer(0.1, os.close, (left,))
+    ending.start()
+    os.close(process.workers(tmp_path))
+    ending.join()
+
+
+def test_what_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = held(tmp_path / "workers")
+    monkeypatch.setattr(process, "_REMOVAL", 0.05)
+    with pytest.raises(TimeoutError, match=f"do not end: see fuser {tmp_path}/workers"):
+        process.workers(tmp_path)
+    os.close(left)
+
+
+def test_nobody_but_a_worker_is_ended_for_having_the_file_open(tmp_path: Path) -> None:
+    left = held(tmp_path / "workers")
+    process._end_workers(tmp_path / "workers")  # it is open in this process
+    os.close(left)
