@@ -100,6 +100,15 @@ STRANGER = (*FOREIGN, "ip route add 198.51.100.0/24 via 192.168.33.13", "nft add
 
 
 def everything(host: str) -> str:
+    """What stands there once the kernel has come to rest: it tells of carriers from a queue of its own."""
+    before, now = "", _everything(host)
+    while before != now:
+        time.sleep(0.5)
+        before, now = now, _everything(host)
+    return now
+
+
+def _everything(host: str) -> str:
     routes = subprocess.run(["ip", "-n", host, "route"], capture_output=True, check=True, text=True).stdout
     return state(host) + routes
 

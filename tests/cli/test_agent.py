@@ -79,7 +79,7 @@ def ended(running: subprocess.Popen[str]) -> Iterator[None]:
     finally:
         running.send_signal(signal.SIGTERM)
         try:
-            running.communicate(timeout=10)
+            running.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             running.kill()
             running.communicate()
@@ -206,7 +206,7 @@ def test_a_node_has_the_datapath_that_it_is_declared_with_and_one_at_a_time(host
     assert "still forwards 1 segment by datapath kernel" in failed["datapath"]
     assert "4789 is held by our own datapath kernel" in failed["udp port"]
     with ended(running := agent(host, "--datapath", "kernel")):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while "this host stays as it is" not in host.run("status").stdout:
             assert time.monotonic() < deadline, host.run("status")
         assert f"`weft agent --node {host.node} --cleanup`" in host.run("status").stdout

@@ -65,6 +65,7 @@ class Reporter:
         self._trouble = trouble
         self._facts: Facts | None = None  # as last said
         self._status: Status | None = None
+        self._stores = 0  # that were new
         self._news: tuple[Facts | None, Status] | None = None
         self._due = asyncio.Event()
         self._at = 0.0
@@ -79,6 +80,7 @@ class Reporter:
     def anew(self) -> None:
         """The store may be another one, or as it was some time ago: nothing was said yet."""
         self._facts = self._status = None
+        self._stores += 1
         self._due.set()
 
     async def run(self) -> None:
@@ -95,6 +97,7 @@ class Reporter:
     async def _publish(self, facts: Facts | None, status: Status) -> float | None:
         """Writes what is new. Returns seconds after which to come again."""
         writes: list[Put] = []
+        store = self._stores
         if facts and facts != self._facts:
             writes.append(Put(f"{self._keys.facts}{self._node}", encode(facts)))
         if status != self._status:
@@ -109,7 +112,9 @@ class Reporter:
             self._failures += 1
             self._trouble(error)
             return pause(self._failures)
-        self._facts, self._status, self._at, self._failures = facts, status, self._now(), 0
+        self._at, self._failures = self._now(), 0
+        if store == self._stores:  # another one, which came while this was written, was told no more than this
+            self._facts, self._status = facts, status
         return None
 
     def _rest(self, status: Status) -> float:

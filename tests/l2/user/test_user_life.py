@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.frozen import freeze, thaw
-from tests.l2.l2_world import BLUE, IPS, Overlay, Underlay, bring, ip, reaches
+from tests.l2.l2_world import BLUE, IPS, PATIENCE, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.stage import AGENT, eventually, sha256, stage, stream, told, user
 from weft.l2.user import control
 from weft.l2.user.datapath import UserDatapath
@@ -78,18 +78,19 @@ def test_a_dead_forwarder_is_told_and_replaced(underlay: Underlay) -> None:
 
 
 def test_a_forwarder_that_hangs_is_told(underlay: Underlay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "PATIENCE", 2.0)
     with stage(underlay, Overlay()) as (mine, _):
         assert isinstance(mine, UserDatapath)
         forwarder = mine.pid
         assert forwarder is not None
         freeze(forwarder)
         try:
-            with pytest.raises(WeftError, match=f"the forwarder, process {forwarder}, does not answer") as told:
-                mine.observe()
-            assert f"kill -9 {forwarder}" in told.value.remedy
-            with pytest.raises(WeftError, match="does not answer"):
-                mine.apply(diff(Overlay().plan(underlay, 0), Observed()))
+            with monkeypatch.context() as patched:
+                patched.setattr(control, "PATIENCE", 2.0)
+                with pytest.raises(WeftError, match=f"the forwarder, process {forwarder}, does not answer") as told:
+                    mine.observe()
+                assert f"kill -9 {forwarder}" in told.value.remedy
+                with pytest.raises(WeftError, match="does not answer"):
+                    mine.apply(diff(Overlay().plan(underlay, 0), Observed()))
         finally:
             thaw(forwarder)
         assert diff(Overlay().plan(underlay, 0), mine.observe()) == []
@@ -106,7 +107,7 @@ def test_applying_twice_does_nothing_and_cleanup_leaves_nothing(underlay: Underl
         assert mine.pid is not None
         mine.close()
         left = user(underlay, 0)
-        assert eventually(lambda: left.pid is None, 20)  # nothing to do, nobody there: it ended by itself
+        assert eventually(lambda: left.pid is None)  # nothing to do, nobody there: it ended by itself
         left.close()
 
 
@@ -191,4 +192,4 @@ def test_a_forwarder_ends_with_its_host(underlay: Underlay) -> None:
         assert pid is not None
         namespace.delete(underlay.hosts[0])
         assert mine._client.started is not None
-        assert mine._client.started.wait(10) == 0
+        assert mine._client.started.wait(PATIENCE) == 0

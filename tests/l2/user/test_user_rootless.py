@@ -37,7 +37,7 @@ def place() -> Iterator[Path]:
 def lending(path: Path) -> Iterator[str]:
     server = threading.Thread(target=outside.serve, args=(path,), daemon=True)
     server.start()
-    assert eventually(path.exists, 10)
+    assert eventually(path.exists)
     yield str(path)
 
 
@@ -81,7 +81,7 @@ def test_ordinary_users_of_two_machines_share_a_network(
             lender = _as_nobody(host, place, python, "-m", "weft.netlink.outside", str(place / f"{host}.sock"))
             stack.callback(lender.wait)
             stack.callback(lender.terminate)
-            assert eventually((place / f"{host}.sock").exists, 20)
+            assert eventually((place / f"{host}.sock").exists)
             script = _INSIDE.format(python=python, number=number)
             machine = _as_nobody(host, place, "unshare", "-Urnm", "sh", "-c", script, stdin=pipe, stdout=pipe)
             stack.callback(machine.wait)

@@ -25,6 +25,11 @@ def sums(rows: Octets) -> Numbers:
     return added.astype(np.int64) * _NATIVE
 
 
+def words(data: npt.NDArray[np.uint32]) -> int:
+    """The sum of one long piece, as numbers of four octets."""
+    return int(np.add.reduce(data, dtype=np.uint64)) * _NATIVE
+
+
 def total(data: bytes | bytearray | memoryview) -> int:
     """The sum of one short piece of an even number of octets."""
     return int.from_bytes(data, "big")

@@ -3,8 +3,10 @@
 In: one socket on the VTEP address, and one for each multicast group, with UDP_GRO: the kernel hands over datagrams of
 one flow and size as a train. Out: sockets with source ports of their own, among which the inner flow's hash chooses
 (RFC 7348 section 5: entropy); UDP_SEGMENT sends a train with one call. The kernel computes outer checksums, which are
-never zero here. "Don't fragment" is set (RFC 7348 section 4.3: VTEPs must not fragment), TTL is 64, for groups too.
-Where a protocol has one port at both ends (flannel's), one socket does both.
+never zero here. A route by IPsec takes no trains, nor does, before Linux 6.11, a device that computes no checksums
+(EIO; udp_send_skb in net/ipv4/udp.c): they go there as single datagrams. "Don't fragment" is set (RFC 7348 section 4.3:
+VTEPs must not fragment), TTL is 64, for groups too. Where a protocol has one port at both ends (flannel's), one socket
+does both.
 """
 
 from __future__ import annotations
@@ -15,10 +17,9 @@ import struct
 import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from weft.l2.user import receiver as receiving
-from weft.l2.user.receiver import SOL_UDP, UDP_GRO, UDP_SEGMENT, Own, Receivers
+from weft.l2.user.receiver import SOL_UDP, UDP_GRO, UDP_SEGMENT, Arrival, Own, Receivers
 from weft.netlink import outside
 
 SOURCE_PORTS = 16
@@ -27,19 +28,11 @@ _IPV6_TCLASS, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG = 67, 23, 62
 _PAYLOAD_MAX = 65507 - 20  # of one send: 65,535 less IPv6 and UDP headers
 _TRAIN_MAX = 64  # datagrams of one send (UDP_MAX_SEGMENTS of older kernels)
 _TTL = 64
+_AGAIN = 1000  # trains that go as single datagrams before the next attempt
 _TRAIN_TOO_BIG = (errno.EINVAL, errno.EMSGSIZE)  # what older and newer kernels say where datagrams don't fit the path
 
 Buffers = Sequence[bytes | bytearray | memoryview]
 Ancillary = tuple[tuple[int, int, bytes], ...]
-
-
-class Arrival(NamedTuple):
-    """`octets` in the buffer, in datagrams of `size` each (the last may be shorter), from `vtep`; `tos`: outer."""
-
-    octets: int
-    size: int
-    vtep: str
-    tos: int
 
 
 class Underlay:
@@ -63,6 +56,7 @@ class Underlay:
         self._ipv6 = ":" in vtep
         self._family = socket.AF_INET6 if self._ipv6 else socket.AF_INET
         self.groups: dict[str, socket.socket] = {}
+        self._singly: dict[str, int] = {}  # VTEPs that get so many trains as single datagrams
         self._told: list[tuple[int, int, bytes]] = []  # what came beside the last datagrams, and what it means
         self._means = (0, 0)
         self.unicast = self._receivers.unicast(vtep, port)
@@ -134,6 +128,9 @@ class Underlay:
 
     def send_train(self, bucket: int, vtep: str, data: memoryview, size: int, tos: int) -> None:
         """Datagrams of `size` octets, the last maybe shorter, in as few calls as the kernel takes. Raises OSError."""
+        if len(data) <= size:
+            self.send(bucket, vtep, (data,), tos)
+            return
         step = self.most(size)
         if len(data) <= step:
             self.send_segments(bucket, vtep, (data,), len(data), size, tos)
@@ -150,15 +147,23 @@ class Underlay:
         """Datagrams of `size` octets, the last maybe shorter, in one call; all parts together have `octets`, `most` of
         them. Raises OSError."""
         sender, to = self._senders[bucket % len(self._senders)], (vtep, self.port)
-        ancillary = _cut(self._ipv6, tos, size) if octets > size else _mark(self._ipv6, tos)
-        try:
-            sender.sendmsg(parts, ancillary, 0, to)
-        except OSError as error:
-            if error.errno not in _TRAIN_TOO_BIG or not self._fragment or octets <= size:
-                raise
-            whole = b"".join(parts)
-            for at in range(0, octets, size):  # the path carries less: no train, but fragments
-                sender.sendmsg([whole[at : at + size]], _mark(self._ipv6, tos), 0, to)
+        if octets <= size:
+            sender.sendmsg(parts, _mark(self._ipv6, tos), 0, to)
+            return
+        if not self._singly.get(vtep):
+            try:
+                sender.sendmsg(parts, _cut(self._ipv6, tos, size), 0, to)
+                return
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    self._singly[vtep] = _AGAIN
+                elif error.errno not in _TRAIN_TOO_BIG or not self._fragment:
+                    raise  # otherwise the path carries less: no train, but fragments
+        else:
+            self._singly[vtep] -= 1
+        whole = b"".join(parts)
+        for at in range(0, octets, size):
+            sender.sendmsg([whole[at : at + size]], _mark(self._ipv6, tos), 0, to)
 
     def close(self) -> None:
         for each in (self.unicast, *self.groups.values(), *self._senders):

@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 
 from tests.frozen import freeze
-from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
+from tests.l2.l2_world import BLUE, IPS, MACS, PATIENCE, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.front.front_stage import NAMES, RED, alive, networks, plan, several, taps
 from tests.l2.user.iptunnel import tunnel_stage
 from tests.l2.user.iptunnel.tunnel_stage import tunnels
@@ -82,11 +82,11 @@ class Numbered:
 
     def __init__(self, source: str, target: str, address: str) -> None:
         self.sent, self.came = 0, 0
-        self._stop = threading.Event()
+        self._stop, self._all_sent = threading.Event(), threading.Event()
         self._out = socket_in(source, socket.AF_INET, socket.SOCK_DGRAM)
         self._in = socket_in(target, socket.AF_INET, socket.SOCK_DGRAM)
         self._in.bind((address, 7100))
-        self._in.settimeout(0.5)
+        self._in.settimeout(3.0)
         self._out.connect((address, 7100))
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._send, self._take)]
         for thread in self._threads:
@@ -101,18 +101,18 @@ class Numbered:
             self.sent += 1
 
     def _take(self) -> None:
-        while True:
+        while not self._all_sent.is_set() or self.came < self.sent:
             try:
                 self._in.recv(100)
             except TimeoutError:
-                if self._stop.is_set():
+                if self._all_sent.is_set():
                     return
             else:
                 self.came += 1
 
     def end(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
+        for event, thread in zip((self._stop, self._all_sent), self._threads, strict=True):
+            event.set()
             thread.join()
         self._in.close()
         self._out.close()
@@ -133,7 +133,7 @@ def told(path: UserDatapath, what: str) -> None:
     found: list[Event] = []
     fd = path.events_fd()
     while not any(what in event.what for event in found):
-        assert select.select([fd], [], [], 10)[0], f"only this came: {found}"
+        assert select.select([fd], [], [], PATIENCE)[0], f"only this came: {found}"
         found += path.events()
 
 
@@ -254,7 +254,7 @@ def test_an_agent_that_comes_again_finds_all_and_leaves_nothing_at_its_cleanup(u
             assert successor.observe() == Observed()
         finally:
             successor.close()
-        assert eventually(lambda: not any(map(alive, (front, *workers))), 20), "nothing to do, nobody there"
+        assert eventually(lambda: not any(map(alive, (front, *workers)))), "nothing to do, nobody there"
 
 
 def test_stopped_nothing_is_left_and_the_port_is_free(underlay: Underlay) -> None:
@@ -311,7 +311,7 @@ def test_both_networks_are_heard_and_spoken_to(underlay: Underlay) -> None:
         def all_heard() -> None:
             wanted, found = {(BLUE, "a"), (RED, "c")}, set()
             while not wanted <= found:
-                assert select.select([mine.punt_fd()], [], [], 10)[0], f"only this came: {found}"
+                assert select.select([mine.punt_fd()], [], [], PATIENCE)[0], f"only this came: {found}"
                 for each in mine.punt():
                     if isinstance(each, Heard) and each.mac == fresh and not each.gone:
                         found.add((each.segment, each.port))
@@ -328,7 +328,7 @@ def test_both_networks_are_heard_and_spoken_to(underlay: Underlay) -> None:
         all_heard()
         for key, name in ((BLUE, "a"), (RED, "c")):
             with socket_in(f"{underlay.prefix}{name}", socket.AF_PACKET, socket.SOCK_RAW) as listener:
-                listener.settimeout(5)
+                listener.settimeout(PATIENCE)
                 listener.bind(("eth0", 0x88B5))
                 said = Ethernet(MACS[0], fresh, 0x88B5).encode(name.encode() * 46)
                 mine.inject(key, said, ToPorts(name))
@@ -380,7 +380,7 @@ def test_an_ip_tunnel_is_one_worker_s(underlay: Underlay) -> None:
             wanted = tunnel_stage.plan(underlay, 0)
             for _ in range(2):
                 tunnel_stage.bring(mine, wanted)
-                ip(here, "ping", "-c", "2", "-i", "0.05", "-W", "1", tunnel_stage.OWN[1])
+                ip(here, "ping", "-c", "2", "-i", "0.05", "-W", "10", tunnel_stage.OWN[1])
                 state = mine._client.ask(control.Observe(), start=False)
                 assert isinstance(state, control.State)
                 worker, idle = state.workers
@@ -394,15 +394,15 @@ def test_an_ip_tunnel_is_one_worker_s(underlay: Underlay) -> None:
 
 
 def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "PATIENCE", 2.0)
     ended = threading.Event()
     kept = os.open(os.devnull, os.O_RDONLY)
     child = Child(0, "default", kept, lambda _: None, lambda _: None, lambda _: ended.set())
     try:
         assert isinstance(child.ask(control.Observe()), control.State)
         freeze(child.pid)
+        monkeypatch.setattr(control, "PATIENCE", 2.0)
         assert child.ask(control.Observe()) is None
-        assert ended.wait(10)
+        assert ended.wait(PATIENCE)
     finally:
         child.close()
         os.close(kept)

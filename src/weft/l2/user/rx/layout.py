@@ -28,7 +28,12 @@ def layout(datagram: bytes | bytearray | memoryview, framing: Framing = VXLAN) -
         return None
     first = datagram[ip]
     kind = bytes(datagram[ip - 2 : ip]) if framing.link else _KIND.get(first >> 4, b"")
-    if kind == _KIND[4] and first == 0x45 and datagram[ip + 9] == _TCP and not datagram[ip + 6] & 0x3F:
+    if (
+        kind == _KIND[4]
+        and first == 0x45
+        and datagram[ip + 9] == _TCP
+        and not (datagram[ip + 6] & 0x3F or datagram[ip + 7])
+    ):
         version, tcp = 4, ip + 20
     elif kind == _KIND[6] and first >> 4 == 6 and datagram[ip + 6] == _TCP and len(datagram) >= ip + 60:
         version, tcp = 6, ip + 40

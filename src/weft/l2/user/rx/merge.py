@@ -4,10 +4,10 @@ Linux hands over datagrams of one outer flow and one size as a train (UDP_GRO). 
 segments of one inner TCP flow, alike in all other header fields, become one frame with a GSO header, so that the
 receiving stack works once for all of them. Every comparison is made for all datagrams at once.
 
-No payload octet is looked at: a segment's own checksum tells its payload's sum, these add up to the big frame's
-checksum, and the stack that receives it verifies that over every octet. A damaged segment damages the sum.
-Senders on the same machine leave a checksum unfinished, holding the pseudo header's sum only, for a NIC that never
-comes; such segments are merged among themselves and stay unfinished (NEEDS_CSUM), as in the kernel.
+Only segments whose checksum is right are joined, as in the kernel: a stack that passes the big frame on (a router's, a
+bridge's) cuts it again and gives each segment a checksum that is made anew, so damage would be hidden for good. A
+segment that is damaged stays alone with the checksum it has. What is joined goes as unfinished (NEEDS_CSUM). Senders
+on the same machine leave checksums so too, for a NIC that never comes: they hold the pseudo header's sum only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from weft.l2.user.checksums import MODULUS, Numbers, Octets, column, complement,
 from weft.l2.user.rx.layout import Layout
 from weft.l2.user.vnet import Offload
 
-_ACK, _PSH, _TCP = 0x10, 0x08, 6
+_ACK, _PSH, _TCP, _CHECKSUM = 0x10, 0x08, 6, 16
 _LONGEST = 65535  # octets of an IP packet
 
 
@@ -34,17 +34,15 @@ class Run:
 
     first: int
     end: int
-    unfinished: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Datagrams, one a row; `lengths`: octets of each, `payloads`: the sums of what they carry, as they claim."""
+    """Datagrams, one a row; `lengths`: octets of each."""
 
     rows: Octets
     lengths: Numbers
     shape: Layout
-    payloads: Numbers
     runs: list[Run]
 
 
@@ -60,6 +58,18 @@ def _must_agree(shape: Layout) -> npt.NDArray[np.bool_]:
     return columns
 
 
+@lru_cache(maxsize=64)
+def _kind(shape: Layout) -> tuple[list[int], Octets]:
+    """Places, and which bits there, say that a datagram is laid out so."""
+    ip, tcp = shape.ip, shape.tcp
+    bits = {ip: 0xF0, ip + 6: 0xFF, tcp + 12: 0xF0}
+    if shape.version == 4:
+        bits = {ip: 0xFF, ip + 6: 0x3F, ip + 7: 0xFF, ip + 9: 0xFF, tcp + 12: 0xF0}
+    if ip > shape.frame:
+        bits |= {ip - 2: 0xFF, ip - 1: 0xFF}
+    return list(bits), np.array(list(bits.values()), np.uint8)
+
+
 def train(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
     """Looks through datagrams (rows, of these lengths) for runs, in order; `shape` is the first one's."""
     ip, tcp = shape.ip, shape.tcp
@@ -68,26 +78,38 @@ def train(rows: Octets, lengths: Numbers, shape: Layout) -> Train:
     stated = column(rows, at, 2).astype(np.int64) + before
     flags = rows[:, tcp + 13]
     good = (stated == lengths) & (data > 0) & ((flags | _PSH) == (_ACK | _PSH))
+    places, bits = _kind(shape)
+    kinds = rows[:, places] & bits
+    good &= (kinds == kinds[0]).all(axis=1)
     if shape.version == 4:
         good &= sums(rows[:, ip:tcp]) % MODULUS == 0
     start, end = (ip + 12, ip + 20) if shape.version == 4 else (ip + 8, ip + 40)
     pseudo = lengths + sums(rows[:, start:end]) % MODULUS + (_TCP - tcp)
-    stands = column(rows, tcp + 16, 2)
-    unfinished = ((stands - pseudo) % MODULUS == 0) & (stands != 0)
+    stands = column(rows, tcp + _CHECKSUM, 2)
+    good &= ((pseudo + _sums(rows, lengths, tcp)) % MODULUS == 0) | ((stands - pseudo) % MODULUS == 0) & (stands != 0)
     sequence = column(rows, tcp + 4, 4).astype(np.int64)
     field = rows[:, : shape.payload]
     differs = field[1:] != field[:-1]
     differs &= _must_agree(shape)
     joined = ~differs.any(axis=1)
-    joined &= good[1:] & good[:-1] & (sequence[1:] == (sequence[:-1] + data[:-1] & 0xFFFFFFFF))
-    joined &= (flags[:-1] == _ACK) & (unfinished[1:] == unfinished[:-1])
+    joined &= good[1:] & good[:-1] & (sequence[1:] == (sequence[:-1] + data[:-1] & 0xFFFFFFFF)) & (flags[:-1] == _ACK)
     if shape.version == 4 and not rows[0, ip + 6] & 0x40:  # without "don't fragment" identifications count up
         ident = column(rows, ip + 4, 2).astype(np.int64)
         joined &= ident[1:] == (ident[:-1] + 1 & 0xFFFF)
     edges = [0, *(np.flatnonzero(~joined) + 1).tolist(), len(rows)]
-    found = [Run(a, b, bool(unfinished[a])) for a, b in pairwise(edges)]
-    claimed = complement(sums(rows[:, tcp : shape.payload]) + pseudo)
-    return Train(rows, lengths, shape, claimed, _bounded(found, lengths, shape))
+    return Train(rows, lengths, shape, _bounded([Run(a, b) for a, b in pairwise(edges)], lengths, shape))
+
+
+def _sums(rows: Octets, lengths: Numbers, start: int) -> Numbers:
+    """The sum of every datagram from `start` to its end; all but the last one are as long as their rows."""
+    size, last = rows.shape[1], int(lengths[-1])
+    even = size - (size - start) % 2
+    found = sums(rows[:, start:even])
+    if even < size:
+        found += rows[:, even].astype(np.int64) << 8
+    if last < size:
+        found[-1] = total(rows[-1, start:last].tobytes() + bytes((last - start) % 2)) % MODULUS
+    return found
 
 
 def _bounded(runs: list[Run], lengths: Numbers, shape: Layout) -> list[Run]:
@@ -95,11 +117,7 @@ def _bounded(runs: list[Run], lengths: Numbers, shape: Layout) -> list[Run]:
     most = (_LONGEST - shape.payload + shape.ip) // max(1, int(lengths[0]) - shape.payload)
     if len(lengths) <= most:
         return runs
-    return [
-        Run(first, min(first + most, run.end), run.unfinished)
-        for run in runs
-        for first in range(run.first, run.end, max(1, most))
-    ]
+    return [Run(first, min(first + most, run.end)) for run in runs for first in range(run.first, run.end, max(1, most))]
 
 
 def merged(train: Train, run: Run, out: memoryview) -> int:
@@ -114,17 +132,11 @@ def merged(train: Train, run: Run, out: memoryview) -> int:
     header[tcp + 13] |= part[-1, shape.tcp + 13] & _PSH
     upper = head - tcp + size
     addresses = _ip_header(header, shape.version, ip, tcp, upper)
-    pseudo = total(addresses) + _TCP + upper
-    if run.unfinished:
-        value = pseudo % MODULUS or MODULUS
-    else:
-        header[tcp + 16 : tcp + 18] = b"\0\0"
-        value = complement(pseudo + total(header[tcp:]) + _payload_sum(train.payloads[run.first : run.end], mss))
-    header[tcp + 16 : tcp + 18] = value.to_bytes(2, "big")
+    value = (total(addresses) + _TCP + upper) % MODULUS or MODULUS
+    header[tcp + _CHECKSUM : tcp + _CHECKSUM + 2] = value.to_bytes(2, "big")
     kind = vnet.GSO_TCPV4 if shape.version == 4 else vnet.GSO_TCPV6
-    check = (vnet.NEEDS_CSUM, tcp, 16) if run.unfinished else (0, 0, 0)
     start = vnet.SIZE + head
-    out[:start] = Offload(check[0], kind, head, mss, check[1], check[2]).encode() + header
+    out[:start] = Offload(vnet.NEEDS_CSUM, kind, head, mss, tcp, _CHECKSUM).encode() + header
     payload = np.frombuffer(out, np.uint8)[start : start + size]
     whole = (count - 1) * mss
     payload[:whole].reshape(count - 1, mss)[:] = part[:-1, shape.payload : shape.payload + mss]
@@ -141,10 +153,3 @@ def _ip_header(header: bytearray, version: int, ip: int, tcp: int, upper: int) -
     header[ip + 10 : ip + 12] = b"\0\0"
     header[ip + 10 : ip + 12] = complement(total(header[ip:tcp])).to_bytes(2, "big")
     return header[ip + 12 : ip + 20]
-
-
-def _payload_sum(payloads: Numbers, mss: int) -> int:
-    """The sum of all payload, out of each segment's: that of one at an odd octet counts with its octets swapped."""
-    if mss & 1:
-        return int(payloads[::2].sum()) + 256 * int(payloads[1::2].sum())
-    return int(payloads.sum())

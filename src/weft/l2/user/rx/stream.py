@@ -3,9 +3,9 @@
 The headers of such a train were all made out of one: sequence numbers and identifications count up, and IPv4's checksum
 counts down with the identification (or both stand still, as RFC 6864 allows with "don't fragment"). Read as numbers of
 eight octets, with that taken off, all headers are the same; of what is compared TCP's checksum and PSH alone are left
-out, and the last datagram may be shorter. Then the first header is judged for all. What is no such train, or not surely
-(nothing may carry into another field), is left to weft.l2.user.rx.merge, which says what is compared and why: what is
-found here is what would be found there.
+out, and the last datagram may be shorter. Then the first header is judged for all, and all checksums of TCP by one sum
+over the train. What is no such train, or not surely (nothing may carry into another field), is left to
+weft.l2.user.rx.merge, which says what is compared and why: what is found here is what would be found there.
 
 One train may have the end of a sender's frame and the beginning of the next, which are two here, too: a datagram with
 PSH ends a frame, and one that acknowledges something else, or at another time (TCP's options), begins one.
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weft.l2.user import vnet
-from weft.l2.user.checksums import MODULUS, total
+from weft.l2.user.checksums import MODULUS, total, words
 from weft.l2.user.framing import VXLAN, Framing
 from weft.l2.user.rx.layout import Layout, layout
 from weft.l2.user.rx.pieces import Pieces
@@ -33,7 +33,7 @@ LEAD = 16  # octets of a buffer before its first datagram
 ROOM = 66000  # octets of the longest train
 BUFFER = LEAD + 2 * ROOM  # the last datagram of a train is seen as long as the others
 
-_PSH, _PUSHED, _TCP, _DONT_FRAGMENT = 0x08, 0x18, 6, 0x40
+_PSH, _PUSHED, _TCP, _CHECKSUM, _DONT_FRAGMENT = 0x08, 0x18, 6, 16, 0x40
 _LONGEST = 65535  # octets of an IP packet
 _MOST = 128  # datagrams that come at once (UDP_MAX_SEGMENTS)
 _GRIDS = 64
@@ -88,8 +88,10 @@ class Grid:
         self._words = np.ndarray((most, width), ">u8", buffer, LEAD - before, (size, 8))
         self._checksums = np.ndarray((most,), ">u2", buffer, LEAD + tcp + 16, (size,))
         self._payloads = [self._data[at + shape.payload : at + size] for at in range(0, most * size, size)]
-        kind = vnet.GSO_TCPV4 if shape.version == 4 else vnet.GSO_TCPV6
-        self._offload = Offload(vnet.GSO_NONE, kind, shape.payload - shape.frame, self._mss).encode()
+        self._all = np.frombuffer(self._data, np.uint32, (most * size + 3) // 4)
+        kind, start = vnet.GSO_TCPV4 if shape.version == 4 else vnet.GSO_TCPV6, tcp - shape.frame
+        head = shape.payload - shape.frame
+        self._offload = Offload(vnet.NEEDS_CSUM, kind, head, self._mss, start, _CHECKSUM).encode()
 
         compared = np.zeros(8 * width, np.uint8)
         compared[before : before + shape.payload] = 0xFF
@@ -133,17 +135,17 @@ class Grid:
         rows = np.bitwise_and(counted, masks, counted).tobytes()
         begins, sums = self._begins(rows, count, shorter), checksums.tolist()
         pseudo = 0 if begins is None else self._pseudo(count, shorter, sums)
-        if begins is None or not pseudo:
+        if begins is None or not pseudo or not self._whole(octets, count, shorter, pseudo):
             return []
         flags = bytes(self._data[shape.tcp + 13 : (count - 1) * size : size])
         if not begins and _PUSHED not in flags:
-            return [self._frame(0, count, shorter, pseudo, sums)]
+            return [self._frame(0, count, shorter, pseudo)]
         at = flags.find(_PUSHED) + 1
         while at:
             begins.add(at)
             at = flags.find(_PUSHED, at) + 1
         edges = pairwise((0, *sorted(begins), count))
-        return [self._frame(at, end, shorter if end == count else 0, pseudo, sums) for at, end in edges]
+        return [self._frame(at, end, shorter if end == count else 0, pseudo) for at, end in edges]
 
     def _begins(self, rows: bytes, count: int, shorter: int) -> set[int] | None:
         """Which headers begin another frame than those before; None: they are not of one stretch."""
@@ -185,7 +187,17 @@ class Grid:
             return 0
         return pseudo
 
-    def _frame(self, first: int, end: int, shorter: int, pseudo: int, checksums: list[int]) -> Pieces:
+    def _whole(self, octets: int, count: int, shorter: int, pseudo: int) -> bool:
+        """Whether all checksums are right: one sum over the train, in which those of IPv4's headers are nothing."""
+        data, (ip, tcp) = self._data, (self._shape.ip, self._shape.tcp)
+        data[octets : octets + 3] = b"\0\0\0"
+        front = total(data[:ip])
+        less = shorter
+        if self._shape.version == 6:
+            front, less = total(data[:tcp]), 0
+        return (words(self._all[: (octets + 3) // 4]) - count * (front - pseudo) - less) % MODULUS == 0
+
+    def _frame(self, first: int, end: int, shorter: int, pseudo: int) -> Pieces:
         """What the datagrams from `first` on become, of which the last one is shorter by so many octets."""
         shape, mss, size, count = self._shape, self._mss, self._size, end - first
         at = first * size
@@ -194,10 +206,7 @@ class Grid:
             return Pieces(vnet.PLAIN, alone, [], len(alone), 1)
         header = bytearray(self._data[at + shape.frame : at + shape.payload])
         ip, tcp, longer = shape.ip - shape.frame, shape.tcp - shape.frame, (count - 1) * mss - shorter
-        # A checksum is the sum of payload and headers, negative: all of them have the headers of all but one too many.
-        once = pseudo + total(header[tcp:]) - checksums[first]
-        value = sum(checksums[first:end]) + (count - 1) * once + mss * ((count - 1) * (count - 2) // 2)
-        _put(header, tcp + 16, value % MODULUS)
+        _put(header, tcp + _CHECKSUM, (pseudo + longer) % MODULUS or MODULUS)
         header[tcp + 13] |= self._data[(end - 1) * size + shape.tcp + 13] & _PSH
         stated = ip + 2 if shape.version == 4 else ip + 4
         _put(header, stated, (header[stated] << 8 | header[stated + 1]) + longer)
