@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.l2.user import attach, control
+from weft.l2.user import attach, control, naming
 from weft.l2.user.engine import Engine
 from weft.l2.user.iptunnel.changes import TunnelChanges
 from weft.l2.user.receiver import Receivers, interface
@@ -111,6 +111,8 @@ class Changes:
         if there is not None:
             if (there.port, there.target) == (port, target) and attach.sound(there):
                 return
+            if naming.stays(there, port, target):
+                naming.rename(self._cluster, there, port)
             made = attach.restate(self._cluster, there, port, target)
             self._unplug(there)
             if made is None:
