@@ -17,6 +17,7 @@ from dataclasses import replace
 from weft.l2 import default_route, ipv6, names
 from weft.l2.names import Alias, DeviceKind
 from weft.l2.user.device import PacketSocket, Tap
+from weft.l2.user.tx.split import SEGMENTS_MAX
 from weft.l2.user.world import PortState
 from weft.model.errors import Kind, WeftError
 from weft.model.port import AttachKind
@@ -29,7 +30,7 @@ from weft.netlink.namespace import Namespace
 from weft.netlink.routing import Routing
 from weft.plan.port import LocalPort
 
-_GSO_MAX_SIZE = 41  # IFLA_GSO_MAX_SIZE
+_GSO_MAX_SEGS, _GSO_MAX_SIZE = 40, 41  # IFLA_GSO_MAX_SEGS, IFLA_GSO_MAX_SIZE
 _TRAIN = 65487  # octets of the largest train (weft.l2.user.underlay)
 _HEADERS, _SPARE = 22, 384  # VXLAN and Ethernet before an inner packet; what the kernel sets aside for headers
 
@@ -248,10 +249,12 @@ def _end(channel: Channel, inside: Namespace, port: LocalPort, name: str, alias:
 
 
 def _bound(channel: Channel, link: Link, mtu: int) -> None:
-    """No frame bigger than one train: a few octets more would cost a system call of their own."""
+    """No frame bigger than one train, since a few octets more would cost a system call of their own, and none of more
+    segments than are taken."""
     largest = _TRAIN // (mtu + _HEADERS) * (mtu - 52) + _SPARE
+    bounds = m.u32(_GSO_MAX_SIZE, min(largest, 65536)) + m.u32(_GSO_MAX_SEGS, SEGMENTS_MAX)
     try:
-        channel.request(RTM_NEWLINK, 0, Change().encode(link.index) + m.u32(_GSO_MAX_SIZE, min(largest, 65536)))
+        channel.request(RTM_NEWLINK, 0, Change().encode(link.index) + bounds)
     except NetlinkError:
         pass  # an older kernel: trains are cut in two
 
