@@ -71,9 +71,13 @@ class Ingress:
                 continue
             count = run.end - run.first
             state = self._segment(underlay, arrival.vtep, at, size, count)
-            if state is not None:
-                made = self._frame[: merged(train, run, self._frame)]
-                self._deliver(state, arrival, one(made, count), now)
+            if state is None:
+                continue
+            if size - VXLAN.front > state.longest:
+                self.tally.drops["oversized"] += count
+                continue
+            made = self._frame[: merged(train, run, self._frame)]
+            self._deliver(state, arrival, one(made, count), now)
 
     def _segment(self, underlay: Underlay, vtep: str, at: int, size: int, count: int) -> SegmentState | None:
         """The segment of the datagram at this place; None, counted `count` times, where it is not to be believed."""
