@@ -25,6 +25,7 @@ from weft.netlink import message as m
 from weft.netlink import namespace, sysctl, tap
 from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel, NetlinkError
+from weft.netlink.ethtool import switch_off
 from weft.netlink.links import RTM_NEWLINK, Change, Link, Links, Peer
 from weft.netlink.namespace import Namespace
 from weft.netlink.routing import Routing
@@ -32,6 +33,17 @@ from weft.plan.port import LocalPort
 
 _GSO_MAX_SEGS, _GSO_MAX_SIZE = 40, 41  # IFLA_GSO_MAX_SEGS, IFLA_GSO_MAX_SIZE
 _TRAIN = 65487  # octets of the largest train (weft.l2.user.underlay)
+_UNTOLD = (  # offloads that the header of weft.l2.user.vnet has no words for, so that frames would be garbled
+    "tx-gre-segmentation",
+    "tx-gre-csum-segmentation",
+    "tx-ipxip4-segmentation",
+    "tx-ipxip6-segmentation",
+    "tx-udp_tnl-segmentation",
+    "tx-udp_tnl-csum-segmentation",
+    "tx-gso-list",
+    "tx-checksum-sctp",
+    "tx-sctp-segmentation",
+)
 _HEADERS, _SPARE = 22, 384  # VXLAN and Ethernet before an inner packet; what the kernel sets aside for headers
 
 
@@ -271,6 +283,7 @@ def _pair(cluster: str, port: LocalPort, target: str, end: str, inside: Namespac
                 link = Links(here).create(near, Peer(end, port.mac, port.mtu, fd))
         else:
             link = Links(here).create(near, Peer(end, port.mac, port.mtu))
+        switch_off(end, _UNTOLD, inside)
         Links(here).change(link, Change(up=True))
         _quiet(name)
         _end(there, inside, port, end, None)
