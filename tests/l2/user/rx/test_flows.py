@@ -386,3 +386,11 @@ def test_a_train_longer_than_the_mtu_is_dropped_as_each_of_it_would_be(remembers
     for tally in (*host.tallies, host.ingress.tally):
         drops += tally.drops
     assert drops == {"oversized": 5}
+
+
+def test_a_segment_that_is_gone_is_not_kept_in_memory() -> None:
+    host = forward(True, [comes(SHORT), comes(SHORT)])
+    assert host.state is not None
+    assert host.ingress._flows._flows
+    host.ingress.forget(host.state)
+    assert not host.ingress._flows._flows

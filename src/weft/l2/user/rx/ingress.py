@@ -50,6 +50,10 @@ class Ingress:
             if done < (arrival.octets or 1):
                 self.take(underlay, arrival, now, done)
 
+    def forget(self, state: SegmentState) -> None:
+        """A segment is gone."""
+        self._flows.forget(state)
+
     def take(self, underlay: Underlay, arrival: Arrival, now: float, done: int = 0) -> None:
         """One datagram or train, which stands in the buffer; of a train of UDP so many octets are `done`."""
         octets, size, vtep, _ = arrival
