@@ -7,7 +7,7 @@ are looked up in. Whoever changes one changes the other here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -121,7 +121,7 @@ def _mac(value: int) -> bytes:
 
 @dataclass(slots=True)
 class Tally:
-    """Counters of one worker, which alone writes them: (packets, octets) by port or segment, drops by reason."""
+    """Counters of one carrier, which alone adds to them: (packets, octets) by port or segment, drops by reason."""
 
     port_in: Counter[str] = field(default_factory=Counter)
     port_in_octets: Counter[str] = field(default_factory=Counter)
@@ -132,6 +132,14 @@ class Tally:
     tunnel_out: Counter[SegmentKey] = field(default_factory=Counter)
     tunnel_out_octets: Counter[SegmentKey] = field(default_factory=Counter)
     drops: Counter[str] = field(default_factory=Counter)
+
+    def keep(self, ports: Container[str], segments: Container[SegmentKey]) -> None:
+        """Forgets the others; may be called by any thread."""
+        of_ports = (self.port_in, self.port_in_octets, self.port_out, self.port_out_octets)
+        of_segments = (self.tunnel_in, self.tunnel_in_octets, self.tunnel_out, self.tunnel_out_octets)
+        for counts, there in (*((c, ports) for c in of_ports), *((c, segments) for c in of_segments)):
+            for name in [name for name in list(counts) if name not in there]:
+                counts.pop(name, None)
 
 
 @dataclass(slots=True)
