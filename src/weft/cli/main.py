@@ -28,6 +28,7 @@ from weft.cli import (
     lab_test,
     options,
     output,
+    outside,
     schema,
     show,
     sim,
@@ -45,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (apply, diff, get, delete, show, status, doctor, agent, demo, sim, schema):
+for command in (apply, diff, get, delete, show, status, doctor, agent, demo, sim, schema, outside):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
 app.command(name="subnet-file")(subnet_file.command)
 app.command(name="flannel", cls=go_flags.GoFlags)(flannel.command)
