@@ -78,7 +78,7 @@ def test_what_a_killed_lender_left_is_taken_over(place: Path) -> None:
         killed.bind(str(place / "s"))
     inode = (place / "s").stat().st_ino
     with lending(place / "s") as where:
-        assert eventually(lambda: (place / "s").stat().st_ino != inode, 10)
+        assert eventually(lambda: (place / "s").stat().st_ino != inode)
         outside.make(where, socket.AF_INET, socket.SOCK_DGRAM).close()
 
 
