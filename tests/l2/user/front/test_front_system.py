@@ -181,7 +181,7 @@ def test_a_worker_that_hangs_holds_nobody_else_s_networks(underlay: Underlay) ->
         def mended() -> bool:
             return not mine.apply(diff(wanted, mine.observe())).failed
 
-        assert eventually(mended, 20)
+        assert eventually(mended)
         assert diff(wanted, mine.observe()) == []
         assert (pids(mine)[0], alive(workers[1])) == (workers[0], False)
         assert reaches(underlay, B4, source="c")
