@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.l2.user import attach, control
+from weft.l2.user import attach, control, naming
 from weft.l2.user.engine import Engine
 from weft.l2.user.iptunnel.changes import TunnelChanges
 from weft.l2.user.receiver import Receivers, interface
@@ -62,6 +62,7 @@ class Changes:
                 elif rebuild:
                     fresh = SegmentState(segment, underlay)
                     fresh.switch.ports = state.switch.ports
+                    self._engine.ingress.forget(state)
                     self._world.segments[segment.key] = fresh
                 else:
                     state.state(segment, underlay)
@@ -87,7 +88,8 @@ class Changes:
         for state in [each for each in self._world.ports.values() if each.port.segment == key]:
             self._unset_port(state.port)
         with self._engine.still():
-            self._world.segments.pop(key, None)
+            if gone := self._world.segments.pop(key, None):
+                self._engine.ingress.forget(gone)
         self._tidy()
 
     def _tidy(self) -> None:
@@ -111,6 +113,8 @@ class Changes:
         if there is not None:
             if (there.port, there.target) == (port, target) and attach.sound(there):
                 return
+            if naming.stays(there, port, target):
+                naming.rename(self._cluster, there, port)
             made = attach.restate(self._cluster, there, port, target)
             self._unplug(there)
             if made is None:
