@@ -21,19 +21,21 @@ START = 60.0
 """Seconds a member has to answer."""
 
 
-_SHARE = 3_000  # ports of each process that tests are spread over
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
-_ports = itertools.count(os.getpid())
+_ports = itertools.cycle(range(20_000, 32_000))
+_claims: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to clients, and of this process's share: nobody takes it before etcd
-    listens there."""
+    """A TCP port below those that the kernel gives to clients, and this process's for good, whether etcd listens there
+    or not: who has the UDP port of the same number has claimed it among all processes that run tests."""
     while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            port = 20_000 + _worker * _SHARE + next(_ports) % _SHARE
+        port, claim, probe = next(_ports), socket.socket(type=socket.SOCK_DGRAM), socket.socket()
+        with probe, contextlib.suppress(OSError):
+            claim.bind(("127.0.0.1", port))
             probe.bind(("127.0.0.1", port))
+            _claims.append(claim)
             return port
+        claim.close()
 
 
 @dataclass

@@ -210,6 +210,15 @@ def test_a_namespace_that_is_made_anew_is_told_and_gets_its_port(underlay: Under
         assert reaches(underlay, B4)
 
 
+def _overlay_inside(world: Underlay) -> None:
+    """A VXLAN of the end points' own between them: 10.7.0.11 and 10.7.0.12."""
+    for name, own, other in (("a", A4, B4), ("b", B4, A4)):
+        inside, address = f"{world.prefix}{name}", own.replace("10.1.1.", "10.7.0.") + "/24"
+        ip(inside, *f"ip link add vx0 type vxlan id 7 local {own} remote {other} dstport 4799".split())
+        ip(inside, "ip", "address", "add", address, "dev", "vx0")
+        ip(inside, "ip", "link", "set", "vx0", "up")
+
+
 def test_without_tap_devices_a_veth_pair_serves(underlay: Underlay) -> None:
     """As where /dev/net/tun may not be opened: the forwarder is started with none in sight."""
     for name in "ab":
@@ -235,6 +244,9 @@ def test_without_tap_devices_a_veth_pair_serves(underlay: Underlay) -> None:
         a, b = f"{underlay.prefix}a", f"{underlay.prefix}b"
         assert stream(a, b, B4, data) == sha256(data)
         assert stream(b, a, A4, data) == sha256(data)
+        _overlay_inside(underlay)
+        assert stream(a, b, "10.7.0.12", data) == sha256(data)
+        assert stream(b, a, "10.7.0.11", data) == sha256(data)
         wanted = Overlay().plan(underlay, 0)
         smaller = replace(wanted.ports["a"], mtu=1300)
         bring(mine, NodePlan(wanted.node, wanted.segments, wanted.tables, {"a": smaller}))  # type: ignore[arg-type]

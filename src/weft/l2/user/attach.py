@@ -20,6 +20,7 @@ from weft.l2 import default_route, ipv6, names
 from weft.l2.names import Alias, DeviceKind
 from weft.l2.user.device import PacketSocket, Tap
 from weft.l2.user.naming import called, device_name, foreign, inside, stays
+from weft.l2.user.tx.split import SEGMENTS_MAX
 from weft.l2.user.world import PortState
 from weft.model.errors import Kind, WeftError
 from weft.model.port import AttachKind
@@ -27,14 +28,26 @@ from weft.netlink import message as m
 from weft.netlink import namespace, sysctl, tap
 from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel, NetlinkError
+from weft.netlink.ethtool import switch_off
 from weft.netlink.links import RTM_NEWLINK, Change, Link, Links, Peer
 from weft.netlink.namespace import Namespace
 from weft.netlink.routing import Routing
 from weft.plan.port import LocalPort
 
 _AT_ONCE = 32
-_GSO_MAX_SIZE = 41  # IFLA_GSO_MAX_SIZE
+_GSO_MAX_SEGS, _GSO_MAX_SIZE = 40, 41  # IFLA_GSO_MAX_SEGS, IFLA_GSO_MAX_SIZE
 _TRAIN = 65487  # octets of the largest train (weft.l2.user.underlay)
+_UNTOLD = (  # offloads that the header of weft.l2.user.vnet has no words for, so that frames would be garbled
+    "tx-gre-segmentation",
+    "tx-gre-csum-segmentation",
+    "tx-ipxip4-segmentation",
+    "tx-ipxip6-segmentation",
+    "tx-udp_tnl-segmentation",
+    "tx-udp_tnl-csum-segmentation",
+    "tx-gso-list",
+    "tx-checksum-sctp",
+    "tx-sctp-segmentation",
+)
 _HEADERS, _SPARE = 22, 384  # VXLAN and Ethernet before an inner packet; what the kernel sets aside for headers
 
 
@@ -262,10 +275,12 @@ def _end(channel: Channel, inside: Namespace, port: LocalPort, name: str, alias:
 
 
 def _bound(channel: Channel, link: Link, mtu: int) -> None:
-    """No frame bigger than one train: a few octets more would cost a system call of their own."""
+    """No frame bigger than one train, since a few octets more would cost a system call of their own, and none of more
+    segments than are taken."""
     largest = _TRAIN // (mtu + _HEADERS) * (mtu - 52) + _SPARE
+    bounds = m.u32(_GSO_MAX_SIZE, min(largest, 65536)) + m.u32(_GSO_MAX_SEGS, SEGMENTS_MAX)
     try:
-        channel.request(RTM_NEWLINK, 0, Change().encode(link.index) + m.u32(_GSO_MAX_SIZE, min(largest, 65536)))
+        channel.request(RTM_NEWLINK, 0, Change().encode(link.index) + bounds)
     except NetlinkError:
         pass  # an older kernel: trains are cut in two
 
@@ -282,6 +297,7 @@ def _pair(cluster: str, port: LocalPort, target: str, end: str, inside: Namespac
                 link = Links(here).create(near, Peer(end, port.mac, port.mtu, fd))
         else:
             link = Links(here).create(near, Peer(end, port.mac, port.mtu))
+        switch_off(end, _UNTOLD, inside)
         Links(here).change(link, Change(up=True))
         _quiet(name)
         _end(there, inside, port, end, None)

@@ -62,6 +62,7 @@ class Changes:
                 elif rebuild:
                     fresh = SegmentState(segment, underlay)
                     fresh.switch.ports = state.switch.ports
+                    self._engine.ingress.forget(state)
                     self._world.segments[segment.key] = fresh
                 else:
                     state.state(segment, underlay)
@@ -87,7 +88,8 @@ class Changes:
         for state in [each for each in self._world.ports.values() if each.port.segment == key]:
             self._unset_port(state.port)
         with self._engine.still():
-            self._world.segments.pop(key, None)
+            if gone := self._world.segments.pop(key, None):
+                self._engine.ingress.forget(gone)
         self._tidy()
 
     def _tidy(self) -> None:

@@ -51,7 +51,7 @@ def run_directories(namespace: Path) -> list[Path]:
 
 def forget(directory: Path) -> None:
     """Removes what a forwarder keeps there, the lock last; the directory too, unless somebody starts the next one."""
-    for name in ("control.sock", "log", "workers", "pid"):
+    for name in ("control.sock", "log", "log.before", "workers", "pid"):
         (directory / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         directory.rmdir()
@@ -162,6 +162,8 @@ def _written(log: Path) -> BinaryIO:
     """A new log, with room for what a forwarder says when it can do nothing else. Raises WeftError."""
     try:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > 1:
+            log.replace(log.with_name("log.before"))  # it may tell why the one before ended
         output = open(log, "wb", buffering=0)  # noqa: SIM115
         try:
             output.write(b"\n")
@@ -175,6 +177,12 @@ def _written(log: Path) -> BinaryIO:
         what = f"the forwarder does not start: cannot write {where}: {words}"
         raise WeftError(Kind.FAILED, what, where="user datapath", remedy=remedy) from error
     return output
+
+
+def last_words(directory: Path) -> str:
+    """The last line that the forwarder said, such as why it ended. Raises OSError."""
+    lines = (directory / "log").read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
 
 
 def start(
@@ -206,7 +214,9 @@ def start(
         if connection is not None:
             return connection, process
         time.sleep(0.01)
-    lines = said.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
     raise WeftError(
-        Kind.FAILED, f"the forwarder does not start: {lines[-1]}", where="user datapath", remedy=f"see {said}"
+        Kind.FAILED,
+        f"the forwarder does not start: {last_words(directory)}",
+        where="user datapath",
+        remedy=f"see {said}",
     )
