@@ -135,11 +135,12 @@ class Tally:
 
     def keep(self, ports: Container[str], segments: Container[SegmentKey]) -> None:
         """Forgets the others; may be called by any thread."""
-        of_ports = (self.port_in, self.port_in_octets, self.port_out, self.port_out_octets)
-        of_segments = (self.tunnel_in, self.tunnel_in_octets, self.tunnel_out, self.tunnel_out_octets)
-        for counts, there in (*((c, ports) for c in of_ports), *((c, segments) for c in of_segments)):
-            for name in [name for name in list(counts) if name not in there]:
-                counts.pop(name, None)
+        for of_ports in (self.port_in, self.port_in_octets, self.port_out, self.port_out_octets):
+            for name in [name for name in list(of_ports) if name not in ports]:
+                of_ports.pop(name, None)
+        for of_segments in (self.tunnel_in, self.tunnel_in_octets, self.tunnel_out, self.tunnel_out_octets):
+            for key in [key for key in list(of_segments) if key not in segments]:
+                of_segments.pop(key, None)
 
 
 @dataclass(slots=True)
