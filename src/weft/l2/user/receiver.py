@@ -6,6 +6,7 @@ one VTEP address and UDP port by SO_REUSEPORT; which of them a datagram is for, 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import socket
@@ -90,23 +91,40 @@ def member(
     With `before` others may have the same group and port; it is called before the group is joined.
     """
     receiver = unicast(group, port, lender, shared=before is not None)
-    packed = ipaddress.ip_address(group).packed
     try:
         if before is not None:
             before(receiver)
         if ":" in group:
-            receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed + struct.pack("=I", interface))
             receiver.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
         else:
             receiver.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-            request = packed + socket.inet_aton(vtep) + struct.pack("=i", interface)
-            receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+        enter(receiver, group, interface)
     except OSError as error:
         receiver.close()
         remedy = "sysctl -w net.ipv4.igmp_max_memberships=1024" if error.errno == errno.ENOBUFS else ""
         words = (error.strerror or "").lower()
         raise WeftError(Kind.FAILED, f"cannot join the group: {words}", where=group, remedy=remedy) from error
     return receiver
+
+
+def enter(receiver: socket.socket, group: str, interface: int, left: int = 0) -> None:
+    """Makes a socket a member of its group on the device with this index, and no more on the one that was `left`.
+    Raises OSError."""
+    level, add, drop = socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.IP_DROP_MEMBERSHIP
+    if ":" in group:
+        level, add, drop = socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.IPV6_LEAVE_GROUP
+    if left:
+        with contextlib.suppress(OSError):  # the membership went with the device
+            receiver.setsockopt(level, drop, _request(group, left))
+    receiver.setsockopt(level, add, _request(group, interface))
+
+
+def _request(group: str, interface: int) -> bytes:
+    """struct ipv6_mreq; struct ip_mreqn."""
+    packed = ipaddress.ip_address(group).packed
+    if ":" in group:
+        return packed + struct.pack("=I", interface)
+    return packed + struct.pack("=4xi", interface)
 
 
 def interface(vtep: str, where: str, lender: str | None) -> int:
