@@ -4,8 +4,9 @@ In: one socket on the VTEP address, and one for each multicast group, with UDP_G
 one flow and size as a train. Out: sockets with source ports of their own, among which the inner flow's hash chooses
 (RFC 7348 section 5: entropy); UDP_SEGMENT sends a train with one call. The kernel computes outer checksums, which are
 never zero here. A route by IPsec takes no trains, nor does, before Linux 6.11, a device that computes no checksums
-(EIO; udp_send_skb in net/ipv4/udp.c): they go there as single datagrams. "Don't fragment" is set (RFC 7348 section 4.3: VTEPs must not fragment), TTL is 64, for groups too.
-Where a protocol has one port at both ends (flannel's), one socket does both.
+(EIO; udp_send_skb in net/ipv4/udp.c): they go there as single datagrams. "Don't fragment" is set (RFC 7348 section 4.3:
+VTEPs must not fragment), TTL is 64, for groups too. Where a protocol has one port at both ends (flannel's), one socket
+does both.
 """
 
 from __future__ import annotations
