@@ -22,6 +22,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { .ci/system-packages python; }
 	@p="$(PYTHON)"; test -n "$$p" || p=/usr/bin/python3; test -x $(BIN)/python || "$$p" -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 system-packages:

@@ -11,9 +11,10 @@ import itertools
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,6 +79,18 @@ class EtcdFleet(Fleet):
             Path(f"/proc/{agent.pid}/stat").read_text().rpartition(")")[2].split() for agent in self.agents.values()
         ]
         return [(int(stat[11]) + int(stat[12])) / _TICK for stat in stats]
+
+    def waited(self) -> float:
+        """Seconds for which agents, etcd and we ourselves have waited for a CPU so far, together."""
+        tasks = [Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}")]
+        for process in (*self.agents.values(), self.member.process):
+            assert process is not None
+            tasks += Path(f"/proc/{process.pid}/task").iterdir()
+        waits = 0
+        for task in tasks:
+            with suppress(OSError):  # a thread that has ended
+                waits += int((task / "schedstat").read_text().split()[1])
+        return waits / 1e9
 
     def warnings(self, host: int) -> list[str]:
         """The reasons why the store could not be used, as logged."""

@@ -27,7 +27,7 @@ from weft.store.records import Keys
 
 T = TypeVar("T")
 KEYS = Keys()
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a test gives up; says nothing about how fast it should be."""
 
 

@@ -24,7 +24,7 @@ from weft.store.records import Keys
 
 KEYS = Keys()
 BLUE = SegmentKey(4789, 5000)
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test gives up; says nothing about how fast it should be."""
 
 
@@ -46,13 +46,23 @@ class Counting(KernelDatapath):
 
 
 class Clock:
-    """The monotonic clock, and what a test adds to it."""
+    """The monotonic clock, and what a test adds to it; `stopped`: the moment at which it stands still."""
 
     def __init__(self) -> None:
         self.more = 0.0
+        self.stopped: float | None = None
 
     def __call__(self) -> float:
-        return time.monotonic() + self.more
+        return self.more + (time.monotonic() if self.stopped is None else self.stopped)
+
+    def stop(self) -> None:
+        self.stopped = time.monotonic()
+
+    def go_on(self) -> None:
+        """From where it stood."""
+        assert self.stopped is not None
+        self.more -= time.monotonic() - self.stopped
+        self.stopped = None
 
 
 class Host:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.agent.waiting import PATIENCE
 from tests.fleet import intent, network, port
 from weft.agent.agent import Agent
 from weft.agent.cleanup import cleanup
@@ -44,11 +45,11 @@ AFTER = intent(
 KINDS = (PutSegment, DropSegment, PutPort, DropPort, PutRows, DropRows)
 
 
-async def fed(of: Intent, datapath: FakeDatapath) -> tuple[Store, Agent]:
-    """A store with this intent, and h1's agent with a snapshot of it, not running by itself."""
+async def fed(of: Intent, datapath: FakeDatapath, node: str = "h1") -> tuple[Store, Agent]:
+    """A store with this intent, and the node's agent with a snapshot of it, not running by itself."""
     store = open_store("memory:")
     await update(store, KEYS, lambda stored: of)
-    agent = Agent(store, "h1", datapath)
+    agent = Agent(store, node, datapath)
     agent.feed.load(await store.snapshot(agent.feed.prefixes))
     return store, agent
 
@@ -247,10 +248,10 @@ def test_a_fleet_follows_the_store_and_reports() -> None:
         paths = {name: FakeDatapath() for name in BEFORE.nodes}
         agents = [asyncio.create_task(Agent(store, name, path).run()) for name, path in paths.items()]
         try:
-            await wait_in_sync(store, KEYS, paths, 10)
+            await wait_in_sync(store, KEYS, paths, PATIENCE)
             assert all(holds(path, BEFORE, name) for name, path in paths.items())
             await update(store, KEYS, lambda stored: AFTER)
-            await wait_in_sync(store, KEYS, paths, 10)
+            await wait_in_sync(store, KEYS, paths, PATIENCE)
             assert all(holds(path, AFTER, name) for name, path in paths.items())
             reports, alive = await read(store, KEYS)
             assert alive == set(paths)
@@ -281,7 +282,7 @@ def test_waiting_for_a_silent_node_does_not_blame_the_others() -> None:
         await update(store, KEYS, lambda stored: BEFORE)
         agent = asyncio.create_task(Agent(store, "h1", FakeDatapath()).run())
         try:
-            await wait_in_sync(store, KEYS, ["h1"], 10)
+            await wait_in_sync(store, KEYS, ["h1"], PATIENCE)
             told: list[int] = []
             with pytest.raises(WeftError, match="h2: its agent has not reported") as caught:
                 await wait_in_sync(store, KEYS, ["h1", "h2"], 0.05, lambda ready, *_: told.append(ready))
@@ -299,7 +300,7 @@ def test_waiting_counts_what_an_apply_only_removes() -> None:
         store = open_store("memory:")
         await update(store, KEYS, lambda stored: BEFORE)
         agent = asyncio.create_task(Agent(store, "h1", FakeDatapath()).run())
-        await wait_in_sync(store, KEYS, ["h1"], 10)
+        await wait_in_sync(store, KEYS, ["h1"], PATIENCE)
         agent.cancel()
         await asyncio.gather(agent, return_exceptions=True)
         await update(store, KEYS, lambda stored: replace(BEFORE, ports={}))
@@ -316,6 +317,30 @@ def test_an_undeclared_node_says_so() -> None:
         agent.reconcile()
         assert any("h1 is not declared" in error for error in agent.status.errors)
         assert datapath.log == []
+
+    run(main())
+
+
+def test_an_undeclared_node_leaves_its_host_as_it_is() -> None:
+    """A mistyped --node, or a file that lost the node: no reason to take down what works."""
+
+    async def main() -> None:
+        datapath = FakeDatapath()
+        store, agent = await fed(BEFORE, datapath)
+        agent.reconcile()
+        datapath.log.clear()
+        await changed(store, agent, replace(BEFORE, nodes={}, ports={}))
+        agent.reconcile()
+        assert datapath.log == []
+        assert not agent.status.in_sync
+        (error,) = agent.status.errors
+        assert "h1 is not declared, so what this host has stays as it is" in error
+        _, mistyped = await fed(BEFORE, datapath, node="h9")
+        mistyped.reconcile()
+        assert datapath.log == []
+        await changed(store, agent, BEFORE)
+        agent.reconcile()
+        assert (datapath.log, agent.status.in_sync) == ([], True)
 
     run(main())
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from tests.agent.test_agent import BEFORE, KEYS
-from tests.agent.waiting import eventually
+from tests.agent.waiting import PATIENCE, eventually
 from weft.agent import contact
 from weft.agent.agent import Agent
 from weft.agent.contact import Contact, pause
@@ -28,18 +29,21 @@ def away(why: str) -> WeftError:
 
 
 class Moody(MemoryStore):
-    """Fails where `mood` raises, hangs where `hangs`."""
+    """Fails where `mood` raises, hangs where `hangs`; `hanging`: calls that do."""
 
     mood: str = ""
     hangs = False
+    hanging = 0
 
     async def transact(
         self, compares: Sequence[Compare], writes: Sequence[Put | Delete], *, durable: bool = True
     ) -> Outcome:
         if self.mood:
             raise away(self.mood)
+        self.hanging += 1
         while self.hangs:
             await asyncio.sleep(0.01)
+        self.hanging -= 1
         return await super().transact(compares, writes, durable=durable)
 
 
@@ -132,7 +136,7 @@ def test_what_was_not_written_is_said_again_and_nothing_waits_for_it(monkeypatch
             store.mood, store.hangs = "", False
             said = agent.status.drift
             assert await eventually(lambda: agent.contact.error == "" or not mood)  # noqa: B023
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while (told := (await read(reader, KEYS))[0].get("h1")) is None or told.drift < said:
                     await asyncio.sleep(0.005)
             assert told.drift == said
@@ -155,12 +159,35 @@ def test_a_store_as_it_was_before_is_told_everything_again() -> None:
         await update(store, KEYS, lambda stored: BEFORE)
         agent = Agent(store, "h1", FakeDatapath())
         work = asyncio.create_task(agent.run())
-        await wait_in_sync(store, KEYS, ["h1"], 10)
+        await wait_in_sync(store, KEYS, ["h1"], PATIENCE)
         await store.transact([], [Delete(f"{KEYS.facts}h1"), Delete(f"{KEYS.status}h1")])
         agent._reporter.anew()  # as after any new snapshot
-        await wait_in_sync(store, KEYS, ["h1"], 10)
+        await wait_in_sync(store, KEYS, ["h1"], PATIENCE)
         told = (await store.snapshot([KEYS.facts, KEYS.status])).items
         assert {item.key for item in told} == {f"{KEYS.facts}h1", f"{KEYS.status}h1"}
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_a_store_that_comes_while_a_report_is_written_is_told_everything_too() -> None:
+    """That report has begun for the store before, and told only what that one did not know."""
+
+    async def main() -> None:
+        memory = Memory()
+        reader, store = MemoryStore(memory), Moody(memory)
+        await update(reader, KEYS, lambda stored: BEFORE)
+        agent = Agent(store, "h1", FakeDatapath())
+        work = asyncio.create_task(agent.run())
+        await wait_in_sync(reader, KEYS, ["h1"], PATIENCE)
+        store.hangs = True
+        agent._reporter.say(agent._facts, replace(agent.status, drift=7))
+        assert await eventually(lambda: store.hanging)
+        await reader.transact([], [Delete(f"{KEYS.facts}h1")])
+        agent._reporter.anew()
+        store.hangs = False
+        await wait_in_sync(reader, KEYS, ["h1"], PATIENCE)
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
 

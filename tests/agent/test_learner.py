@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.agent.learning_fleet import KEY, MAC, fleet_intent
-from tests.agent.waiting import eventually
+from tests.agent.waiting import PATIENCE, eventually
 from weft.agent import contact
 from weft.agent.agent import Agent
 from weft.agent.sighting import Probe, Sighting, question, sighting
@@ -61,7 +61,7 @@ class Running:
         for name in names:
             self.agents[name] = Agent(self.store, name, self.paths[name])
             self.tasks[name] = asyncio.create_task(self.agents[name].run())
-        await wait_in_sync(self.store, KEYS, names, 10)
+        await wait_in_sync(self.store, KEYS, names, PATIENCE)
 
     async def stop(self, *names: str) -> None:
         for name in names:
@@ -195,7 +195,7 @@ def test_what_is_worth_a_look_is_in_the_status() -> None:
         world.see("h1", Punted(KEY, announcement("02:00:00:00:00:ca", "10.1.1.202"), port="t1"))
         words = "02:00:00:00:00:ca is seen here, but port t2 on h2"
         assert await eventually(lambda: words in str(world.agents["h1"].status))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while words not in (told := str((await read(world.store, KEYS))[0]["h1"].notes)):
                 await asyncio.sleep(0.02)
         assert told.count(words) == 1

@@ -208,6 +208,7 @@ def test_a_fight_is_told_and_slowed_down_and_nobody_else_waits(underlay: Underla
     async def main() -> None:
         async with running(underlay, declared(underlay, 2)) as host:
             mac = "02:00:00:00:00:0c"
+            host.clock.stop()  # a repair that waits would not wait for a slow machine
             for number in range(1, FREE + 2):
                 tamper(underlay, False, f"bridge fdb del {mac} dev wx5000 self master")
                 await host.until(lambda n=number: host.agent.status.drift == n)
@@ -217,6 +218,7 @@ def test_a_fight_is_told_and_slowed_down_and_nobody_else_waits(underlay: Underla
             assert host.left() == [f"+ fdb 5000: {mac} → 192.168.33.13"]
             tamper(underlay, False, "ip link set wx5000 down")
             await host.until(lambda: not any("wx5000 is down" in operation for operation in host.left()))
+            host.clock.go_on()
             await host.until(lambda: host.agent.status.in_sync)
             assert "was changed by another program" in host.agent.status.notes[0]
             assert not host.left()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which a test gives up; says nothing about how fast it should be."""
 
 

@@ -31,16 +31,22 @@ ports:
 """
 
 
+ALONE = 'mkdir -p /run/weft && mount --bind "$0" /run/weft && exec "$@"'
+
+
 @dataclass(frozen=True)
 class Host:
-    """A namespace with a VTEP address, and `weft` inside it."""
+    """A namespace with a VTEP address, and `weft` inside it, whose /run/weft is `sockets`: this machine's other agents
+    are not seen there."""
 
     weft: Weft
     namespace: str
     node: str
+    sockets: Path
 
     def command(self, *arguments: str) -> list[str]:
-        return ["ip", "netns", "exec", self.namespace, sys.executable, "-m", "weft", *arguments]
+        enter = ["ip", "netns", "exec", self.namespace, "sh", "-c", ALONE, str(self.sockets)]  # with mounts of its own
+        return [*enter, sys.executable, "-m", "weft", *arguments]
 
     def environment(self) -> dict[str, str]:
         return os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
@@ -58,7 +64,8 @@ class Host:
 @pytest.fixture
 def host(weft: Weft) -> Iterator[Host]:
     name = f"t{os.getpid()}"
-    made = Host(weft, f"weft-{name}", name)
+    made = Host(weft, f"weft-{name}", name, weft.directory / "agents")
+    made.sockets.mkdir()
     ip = ["ip", "-n", made.namespace]
     subprocess.run(["ip", "netns", "add", made.namespace], check=True)
     try:
@@ -79,7 +86,7 @@ def ended(running: subprocess.Popen[str]) -> Iterator[None]:
     finally:
         running.send_signal(signal.SIGTERM)
         try:
-            running.communicate(timeout=10)
+            running.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             running.kill()
             running.communicate()
@@ -110,7 +117,7 @@ def test_an_agents_life(host: Host) -> None:
         assert [(row["vtep"], row["state"]) for row in rows] == [("192.168.33.2", "ok")]
         assert {"wb5000", "wx5000"} <= host.links()
     assert running.returncode == 0
-    assert not list(Path("/run/weft").glob(f"*{host.node}*")), "neither socket nor lock is left"
+    assert not list(host.sockets.iterdir()), "neither socket nor lock is left"
     assert {"wb5000", "wx5000"} <= host.links()
     looked = host.run("show", "fdb", "--node", host.node, "-o", "json")
     assert json.loads(looked.stdout) == rows
@@ -138,7 +145,7 @@ def test_a_killed_agents_socket_is_not_taken_for_an_agent(host: Host) -> None:
         in_sync(host, running)
         running.kill()
         running.wait()
-    left = Path(f"/run/weft/{host.node}.sock")
+    left = host.sockets / f"{host.node}.sock"
     assert left.exists()
     assert {"wb5000", "wx5000"} <= host.links()
     assert host.run("show", "fdb").stderr.startswith("weft: which node?")
@@ -206,7 +213,7 @@ def test_a_node_has_the_datapath_that_it_is_declared_with_and_one_at_a_time(host
     assert "still forwards 1 segment by datapath kernel" in failed["datapath"]
     assert "4789 is held by our own datapath kernel" in failed["udp port"]
     with ended(running := agent(host, "--datapath", "kernel")):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while "this host stays as it is" not in host.run("status").stdout:
             assert time.monotonic() < deadline, host.run("status")
         assert f"`weft agent --node {host.node} --cleanup`" in host.run("status").stdout

@@ -53,7 +53,7 @@ def lab(weft: Weft) -> Iterator[str]:
 def test_a_lab_by_command_line(weft: Weft, lab: str) -> None:
     assert [each["name"] for each in json.loads(weft("lab", "list", "-o", "json").out)] == [lab]
     assert weft.process("--lab", lab, "status").code == 0
-    assert weft.process("lab", "exec", "a", "--", "ping", "-c", "1", "-W", "2", "10.1.1.2").code == 0
+    assert weft.process("lab", "exec", "a", "--", "ping", "-c", "1", "-W", "10", "10.1.1.2").code == 0
     assert weft.process("lab", "exec", f"{lab}:h1", "--", "sh", "-c", "exit 7").code == 7
     rows = json.loads(weft.process("--lab", lab, "show", "fdb", "--node", "h1", "-o", "json").out)
     assert [(row["vtep"], row["node"], row["state"]) for row in rows] == [("192.168.34.1", "h2", "ok")]

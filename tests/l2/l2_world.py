@@ -24,6 +24,8 @@ from weft.plan.segment import Segment
 from weft.plan.tables import Tables
 
 _number = itertools.count()
+PATIENCE = 60.0
+"""Seconds after which a test gives up; says nothing about how fast it should be."""
 
 
 @dataclass
@@ -154,5 +156,6 @@ def ip(host: str, *words: str) -> None:
 
 
 def reaches(world: Underlay, target: str, source: str = "a", tries: int = 2) -> bool:
-    command = ["ip", "netns", "exec", f"{world.prefix}{source}", "ping", "-c", str(tries), "-i", "0.05", "-W", "1"]
+    """Whether any of so many echo requests is answered."""
+    command = ["ip", "netns", "exec", f"{world.prefix}{source}", "ping", "-c", str(tries), "-i", "0.05", "-W", "10"]
     return subprocess.run([*command, target], capture_output=True, check=False).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 from dataclasses import replace
 from typing import Any
@@ -191,9 +192,12 @@ def test_facts_name_the_underlay_device(underlay: Underlay) -> None:
 
 def test_events_tell_of_ours_only(underlay: Underlay) -> None:
     first, _ = Overlay().up(underlay)
-    assert first.events_fd() is not None
+    assert reaches(underlay, "10.1.1.12")
+    fd = first.events_fd()
+    assert fd is not None
     first.observe()
-    first.events()
+    while select.select([fd], [], [], 1.0)[0]:  # what our own links stir up: the kernel tells of carriers later
+        first.events()
     for command in ("ip link add br0 type bridge", "ip link set br0 up", "ip addr add 10.7.7.7/24 dev br0"):
         ip(underlay.hosts[0], *command.split())
     assert reaches(underlay, "10.1.1.12")
@@ -208,7 +212,7 @@ def test_events_tell_of_ours_only(underlay: Underlay) -> None:
         ip(underlay.hosts[0], *command.split())
         seen = first.events()
         assert (what, BLUE) in {(event.what, event.segment) for event in seen}
-    assert first.events() == []
+    assert "link gone" not in {event.what for event in first.events()}, "it is told once"
     assert os.path.exists(f"/proc/self/fd/{first.events_fd()}")
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import time
 from collections.abc import Callable
 
 import pytest
 
-from tests.l2.l2_world import BLUE, MACS, Overlay, Underlay, ip, reaches
+from tests.l2.l2_world import BLUE, MACS, PATIENCE, Overlay, Underlay, ip, reaches
 from weft.agent.sighting import Probe, Sighting, question, sighting
 from weft.l2.datapath import Heard, Punted, ToPorts
 from weft.l2.kernel.datapath import KernelDatapath
@@ -42,7 +43,7 @@ def until(path: KernelDatapath, wanted: Callable[[Punted | Heard], bool]) -> lis
     fd = path.punt_fd()
     assert fd is not None
     while not any(map(wanted, found)):
-        assert select.select([fd], [], [], 5)[0], f"only this came: {found}"
+        assert select.select([fd], [], [], PATIENCE)[0], f"only this came: {found}"
         found += path.punt()
     return found
 
@@ -65,6 +66,14 @@ def fdb(underlay: Underlay, mac: str) -> list[tuple[int, int]]:
     rows = [row for row in bulk.dump_fdb() if int_to_mac(int(row["mac"])) == mac and not row["flags"] & n.NTF_SELF]
     bulk.close()
     return [(int(row["ifindex"]), int(row["state"])) for row in rows]
+
+
+def known(underlay: Underlay, mac: str) -> None:
+    """Waits until the bridge has learned a MAC."""
+    deadline = time.monotonic() + PATIENCE
+    while not fdb(underlay, mac):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_strangers_request_is_heard_and_punted_with_its_port(underlay: Underlay, path: KernelDatapath) -> None:
@@ -111,6 +120,7 @@ def test_a_mac_that_was_remote_shows_up_and_its_row_ages_again(underlay: Underla
 def test_who_was_there_before_is_heard_at_once_and_at_every_look(underlay: Underlay, path: KernelDatapath) -> None:
     path.watch([])
     say(underlay, request(STRANGER))
+    known(underlay, STRANGER)
     path.watch([BLUE])
     assert Heard(BLUE, STRANGER, "a", fresh=False) in path.punt()
     assert Heard(BLUE, STRANGER, "a", fresh=False) not in path.punt()
@@ -152,6 +162,7 @@ def test_who_is_asked_answers_to_this_node_alone(underlay: Underlay, path: Kerne
 def test_nobody_listens_after_the_last_segment(underlay: Underlay, path: KernelDatapath) -> None:
     path.watch([])
     say(underlay, request(STRANGER))
+    known(underlay, STRANGER)
     assert path.punt() == []
     path.watch([BLUE])
     assert Heard(BLUE, STRANGER, "a", fresh=False) in path.punt()

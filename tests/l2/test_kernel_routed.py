@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fleet import network
-from tests.l2.l2_world import Underlay, bring, ip
+from tests.l2.l2_world import PATIENCE, Underlay, bring, ip
 from weft.compile.node import compile_node
 from weft.compile.world import World
 from weft.l2.kernel.datapath import KernelDatapath
@@ -51,7 +51,7 @@ def up(world: Underlay, of: Network) -> tuple[KernelDatapath, KernelDatapath]:
 
 
 def reaches(world: Underlay, target: str, source: str) -> bool:
-    command = ["ip", "netns", "exec", world.hosts[0], "ping", "-c", "2", "-i", "0.05", "-W", "5", "-I", source, target]
+    command = ["ip", "netns", "exec", world.hosts[0], "ping", "-c", "2", "-i", "0.05", "-W", "10", "-I", source, target]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
@@ -111,8 +111,8 @@ def test_tampering_is_noticed_and_mended(underlay: Underlay, what: str) -> None:
     (other,) = plan(underlay, 1, pods()).segments.values()
     assert other.routed is not None
     ip(underlay.hosts[0], "sh", "-c", command.replace("$MAC", other.routed.mac))
-    assert select.select([path.events_fd()], [], [], 10)[0]
-    assert path.events()
+    while not path.events():
+        assert select.select([path.events_fd()], [], [], PATIENCE)[0]
     told = "\n".join(bring(path, wanted))
     assert all(words in told for words in expected), told
 

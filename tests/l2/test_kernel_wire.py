@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.l2.l2_world import BLUE, MACS, Overlay, Underlay, bring, reaches
+from tests.l2.l2_world import BLUE, MACS, PATIENCE, Overlay, Underlay, bring, reaches
 from weft.l2.datapath import ToPorts, ToTunnels
 from weft.model.errors import WeftError
 from weft.model.network import Arp, SegmentKey
@@ -30,20 +30,23 @@ OVERLAYS = {
 }
 
 
+MARK = b"\xff" * 6 + b"\x02\0\0\0\x33\x12" + b"\x88\xb9" + bytes(46)
+
+
 @contextmanager
 def heard(world: Underlay) -> Iterator[list[bytes]]:
-    """Inner frames of every VXLAN packet that reaches the second host while the block runs (and 0.2 s more)."""
+    """Inner frames of every VXLAN packet that reaches the second host while the block runs (and 0.2 s more, and until
+    a frame has come that was sent then)."""
     frames: list[bytes] = []
     with socket_in(world.hosts[1], socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
         wire.bind(("eth1", 3))
         yield frames
         time.sleep(0.2)
-        wire.setblocking(False)
-        while True:
-            try:
-                frame = wire.recv(65535)
-            except BlockingIOError:
-                break
+        with socket_in(world.hosts[0], socket.AF_PACKET, socket.SOCK_RAW) as out:
+            out.bind(("eth1", 0))
+            out.send(MARK)
+        wire.settimeout(PATIENCE)
+        while (frame := wire.recv(65535)) != MARK:
             ip = 14 + (20 if frame[12:14] == b"\x08\x00" else 40)
             protocol = frame[23] if frame[12:14] == b"\x08\x00" else frame[20]
             if protocol == socket.IPPROTO_UDP and struct.unpack_from("!H", frame, ip + 2)[0] in (4789, 8472):
@@ -130,7 +133,7 @@ def test_injected_frames_go_where_they_are_told(underlay: Underlay) -> None:
     frame = b"\xff" * 6 + b"\x02\0\0\0\0\x77" + b"\x88\xb7" + b"injected".ljust(46)
     with heard(underlay) as frames, socket_in(f"{underlay.prefix}a", socket.AF_PACKET, socket.SOCK_RAW, 0) as port:
         port.bind(("eth0", 0x88B7))
-        port.settimeout(2)
+        port.settimeout(PATIENCE)
         first.inject(BLUE, frame, ToTunnels())
         first.inject(BLUE, frame, ToPorts("a"))
         assert port.recv(2000) == frame

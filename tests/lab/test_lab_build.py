@@ -24,12 +24,14 @@ from weft.wire import pcapng
 from weft.wire.packet import dissect
 
 pytestmark = pytest.mark.system
+PATIENCE = 60.0
+"""Seconds after which a test gives up; says nothing about how fast it should be."""
 
 
 def up(name: str, text: str = ROUTED, *, offloads: bool = True) -> state.LabState:
     """A lab whose links carry: the kernel says so in a work queue of its own, which a busy machine can keep waiting."""
     place = lab.up(parse({"t.yaml": text}), name, agents=False, offloads=offloads)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while any(" state UP" not in line for host in ours(name) for line in links(host) if "@" in line):
         assert time.monotonic() < deadline, [links(host) for host in ours(name)]
         time.sleep(0.02)
@@ -169,8 +171,9 @@ def test_down_ends_what_runs_inside(name: str) -> None:
     with subprocess.Popen(argv) as child:
         found = process.of(child.pid)
         assert found
-        deadline = time.monotonic() + 10
-        while not process.inside([namespace.path(f"weft-{name}-h1")]) and time.monotonic() < deadline:
+        deadline = time.monotonic() + PATIENCE
+        while not process.inside([namespace.path(f"weft-{name}-h1")]):
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         lab.down(name)
         assert not process.alive(found)
@@ -189,10 +192,12 @@ def test_hosts_reach_each_other_through_the_routers(name: str, text: str) -> Non
     names = lab.names_of(name)
     source, target = names.end_point("h1"), names.end_point("h2")
     start, end = source.addresses[0], target.addresses[0]
-    pinged = ping(source.netns, start, end, count=3, timeout=5)  # a lost solicitation is said again after a second
+    pinged = ping(
+        source.netns, start, end, count=3, timeout=PATIENCE
+    )  # a lost solicitation is said again after a second
     assert (pinged.received, pinged.ttls) == (3, (62, 62, 62))
-    assert ping(source.netns, start, end, size=1400, df=True).received == 1
-    refused = ping(source.netns, start, end, size=1401, df=True)
+    assert ping(source.netns, start, end, size=1400, df=True, timeout=PATIENCE).received == 1
+    refused = ping(source.netns, start, end, size=1401, df=True, timeout=PATIENCE)
     assert (refused.received, refused.errors) == (0, ("too big, mtu 1400",))
     done = tcp((source.netns, start), (target.netns, end), size=3_000_001)
     assert (done.ok, done.octets) == (True, 3_000_001)
@@ -211,7 +216,7 @@ def test_a_capture_has_each_frame_once_for_each_lan_in_order(name: str, tmp_path
     place = up(name, offloads=False)
     capture = underlay(place.record().topology)
     capture.start()
-    assert ping(f"weft-{name}-h1", "192.168.33.12", "192.168.34.13").received == 1
+    assert ping(f"weft-{name}-h1", "192.168.33.12", "192.168.34.13", timeout=PATIENCE).received == 1
     frames = capture.stop()
     capture.check()
     packets = [(frame.sender, dissect(frame.octets)) for frame in frames]
@@ -227,7 +232,7 @@ def test_multicast_and_broadcast_reach_the_other_hosts_of_a_lan(name: str) -> No
     send_udp(f"weft-{name}-h1", "192.168.33.12", "239.1.1.1", 4789)
     send_udp(f"weft-{name}-h1", "192.168.33.12", "192.168.33.255", 4789)
     send_frame(f"weft-{name}-h1", "eth1", bytes.fromhex("ffffffffffff06000000000188b5") + bytes(46))
-    frames = capture.stop()
+    frames = capture.stop(1.0)
     assert [frame.octets[:6].hex() for frame in frames] == ["01005e010101", "ffffffffffff", "ffffffffffff"]
 
 
@@ -260,7 +265,7 @@ def test_a_step_may_become_true_in_time(name: str, tmp_path: Path) -> None:
     place = up(name)
     flag = tmp_path / "flag"
     with subprocess.Popen(["sh", "-c", f"sleep 0.4; touch {flag}"]):
-        step = Step(action=Run(on="h1", command=f"test -e {flag}"), within=20)
+        step = Step(action=Run(on="h1", command=f"test -e {flag}"), within=PATIENCE)
         (verdict,) = lab.runner_of(place).run([step])
     assert verdict.ok
 

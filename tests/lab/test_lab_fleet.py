@@ -47,7 +47,7 @@ mutations:
 """
 EXPECT = """
 expect:
-  - {ping: {from: a, to: 10.1.1.77}, within: 20}
+  - {ping: {from: a, to: 10.1.1.77}, within: 60}
 """
 DOCUMENT = parse({"t.yaml": TEXT})
 
@@ -112,7 +112,7 @@ def test_a_port_in_a_new_container_gets_its_namespace(name: str) -> None:
     attach = Attach(kind=AttachKind.NAMESPACE, target="late")
     late = Port(name="late", network="blue", node="h2", ips=("10.1.1.77",), mac="02:00:00:00:00:77", attach=attach)
     fleet.store(place, Intent(intent.nodes, intent.networks, {}, intent.ports | {"late": late}))
-    fleet.wait(place, ["h1", "h2"], 30, lambda ready, of, why: None)
+    fleet.wait(place, ["h1", "h2"], 60, lambda ready, of, why: None)
     names = lab.names_of(name)
     assert names.netns("late") == f"weft-{name}-h2.late"
     (verdict,) = lab.runner_of(place).run(parse({"t.yaml": EXPECT}).lab.expect)

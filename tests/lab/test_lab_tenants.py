@@ -25,7 +25,7 @@ pytestmark = pytest.mark.system
 
 SEEDS = (1, 9, 30, 40, 41, 54)  # every kind of router, every ARP mode, both ways of learning, up to five nodes
 PORT = 4000
-PATIENCE = 30.0  # seconds until everybody who may be reached must have been
+PATIENCE = 60.0  # seconds until everybody who may be reached must have been
 SILENCE = 0.5  # seconds more, in which nobody else may be
 
 Reached = tuple[str, str, str]  # who asked, which address, who heard it

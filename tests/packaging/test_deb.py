@@ -27,7 +27,7 @@ from weft.netlink import namespace
 __all__ = ["underlay"]
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]  # debootstrap takes minutes on a busy machine
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 MIRROR = "http://deb.debian.org/debian"
 FILE = """
 nodes:

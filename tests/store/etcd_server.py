@@ -5,33 +5,37 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
+import json
 import os
 import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.frozen import freeze, thaw
 from weft.netlink import namespace
 
-START = 20.0
+START = 60.0
 """Seconds a member has to answer."""
 
 
-_SHARE = 3_000  # ports of each process that tests are spread over
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
-_ports = itertools.count(os.getpid())
+_ports = itertools.cycle(range(20_000, 32_000))
+_claims: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to clients, and of this process's share: nobody takes it before etcd
-    listens there."""
+    """A TCP port below those that the kernel gives to clients, and this process's for good, whether etcd listens there
+    or not: who has the UDP port of the same number has claimed it among all processes that run tests."""
     while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            port = 20_000 + _worker * _SHARE + next(_ports) % _SHARE
+        port, claim, probe = next(_ports), socket.socket(type=socket.SOCK_DGRAM), socket.socket()
+        with probe, contextlib.suppress(OSError):
+            claim.bind(("127.0.0.1", port))
             probe.bind(("127.0.0.1", port))
+            _claims.append(claim)
             return port
+        claim.close()
 
 
 @dataclass
@@ -107,17 +111,30 @@ class Member:
         if self.process is not None:
             self.thaw()
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(START)
             self.process = None
 
     def etcdctl(self, *arguments: str) -> str:
         run = subprocess.run(
             [*self.where, "etcdctl", "--endpoints", f"{self.client_scheme}://{self.endpoint}", *arguments],
-            env={"PATH": os.environ["PATH"], "ETCDCTL_API": "3"}, capture_output=True, text=True, timeout=30,
+            env={"PATH": os.environ["PATH"], "ETCDCTL_API": "3"}, capture_output=True, text=True, timeout=START,
             cwd=self.root, check=False,
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
         return run.stdout
+
+    def due(self) -> bool:
+        """Whether there are leases that end within a second, or are over and still there."""
+        ids = [each["ID"] for each in self._ask("lease/leases").get("leases", ())]
+        return any(0 <= int(self._ask("lease/timetolive", ID=each).get("TTL", 0)) < 1 for each in ids)
+
+    def _ask(self, path: str, **fields: str) -> Any:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=START)
+        try:
+            connection.request("POST", f"/v3/{path}", json.dumps(fields))
+            return json.load(connection.getresponse())
+        finally:
+            connection.close()
 
     def _serves(self) -> bool:
         """Whether its health page says that it has a leader. A TLS port answers plain text with an error: as good."""

@@ -73,7 +73,7 @@ async def test_keep_alive_starts_the_time_anew(store: Store, place: Place) -> No
     lease = await store.grant(10)
     revision = await put(store, "a", lease=lease)
     for _ in range(3):
-        place.pass_time(9)
+        place.pass_time(6)
         await store.keep_alive(lease)
     assert (await store.snapshot()).revision == revision, "keeping alive is no change"
     place.pass_time(10)

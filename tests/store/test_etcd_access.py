@@ -11,7 +11,7 @@ import pytest
 
 from tests.store import etcd_certificates
 from tests.store.etcd_server import Member, started
-from tests.store.store_places import take
+from tests.store.store_places import PATIENCE, take
 from tests.store.test_conformance import put
 from weft.model.errors import Kind, WeftError
 from weft.store import Store, open_store
@@ -42,7 +42,8 @@ def secure(tmp_path: Path, certificates: Path, *options: str) -> Iterator[Member
 
 
 def short(url: str) -> Store:
-    return EtcdStore(parse(url), patience=1.0)
+    """Gives up once an answer has come."""
+    return EtcdStore(parse(url), patience=1.0, silence=PATIENCE)
 
 
 async def works(store: Store) -> None:
@@ -130,7 +131,7 @@ def test_a_user_with_short_tokens(guarded: Member) -> None:
         await store.keep_alive(lease)
         guarded.stop()  # and with its member
         guarded.start()
-        patient = EtcdStore(parse(f"etcd://weft:s3c%2Fret@{guarded.endpoint}"), patience=20)
+        patient = EtcdStore(parse(f"etcd://weft:s3c%2Fret@{guarded.endpoint}"), patience=PATIENCE)
         await put(patient, "/weft/3")
         await patient.close()
         assert (await store.snapshot(["/weft/"])).items[-1].key == "/weft/3"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.etcd_server import Member, free_port, started
-from tests.store.store_places import soon, take
+from tests.store.store_places import PATIENCE, soon, take
 from tests.store.test_conformance import put
 from weft.model.errors import Kind, WeftError
 from weft.store import Changes, Compacted, LeaseLost, Put
@@ -46,7 +46,7 @@ def run(test: Coroutine[object, object, None]) -> None:
     asyncio.run(test)
 
 
-def opened(*members: Member, patience: float = 15.0) -> EtcdStore:
+def opened(*members: Member, patience: float = PATIENCE) -> EtcdStore:
     """Patient: elections on a busy machine take their time."""
     return EtcdStore(Address(tuple(member.endpoint for member in members)), patience=patience, silence=1.0)
 
@@ -60,7 +60,7 @@ async def numbers(watch: AsyncIterator[Changes], count: int) -> list[str]:
     seen: list[str] = []
     while len(seen) < count:
         try:
-            changes = await asyncio.wait_for(anext(watch), 30)
+            changes = await soon(anext(watch))
         except WeftError as error:
             if error.kind is not Kind.UNREACHABLE:
                 raise
@@ -100,19 +100,18 @@ def test_a_member_without_a_majority_is_left(members: list[Member]) -> None:
     """It answers still, but has no leader: both others are frozen, then come back."""
 
     async def test() -> None:
-        store = opened(*members, patience=1.0)
+        store, patient = opened(*members, patience=1.0), opened(*members)
         watch = store.watch(["k/"], 2)
-        revision = await put(store, "k/1")
+        revision = await put(patient, "k/1")
         await take(watch, 1)
         others = [member for member in members if member.endpoint != store.endpoint]
         for other in others:
             other.freeze()
         with pytest.raises(WeftError) as caught:
-            await asyncio.wait_for(anext(watch), 30)
+            await soon(anext(watch))
         assert caught.value.kind is Kind.UNREACHABLE
         for other in others:
             other.thaw()
-        patient = opened(*members)
         # A put without comparison whose answer was lost is written again.
         assert await put(patient, "k/2") >= revision + 1
         assert await numbers(watch, 1) == ["k/2"]
@@ -144,20 +143,21 @@ def test_a_restarted_etcd_goes_on_where_it_was(member: Member) -> None:
 
 def test_frozen_etcd_is_noticed_and_recovered_from(member: Member) -> None:
     async def test() -> None:
-        store = opened(member, patience=1.0)
+        store, patient = opened(member, patience=1.0), opened(member)
         watch = store.watch(["k/"], 2)
-        await put(store, "k/1")
+        await put(patient, "k/1")
         await take(watch, 1)
         member.freeze()
         for attempt in (anext(watch), store.snapshot()):
             with pytest.raises(WeftError) as caught:
-                await asyncio.wait_for(attempt, 30)
+                await soon(attempt)
             assert caught.value.kind is Kind.UNREACHABLE
             assert member.endpoint in str(caught.value)
         member.thaw()
-        await put(store, "k/2")
+        await put(patient, "k/2")
         assert await numbers(watch, 1) == ["k/2"]
         await store.close()
+        await patient.close()
 
     run(test())
 
@@ -237,7 +237,7 @@ def test_a_restored_snapshot_makes_watches_start_over(tmp_path: Path, prefixes: 
 async def numbers_or_compacted(watch: AsyncIterator[Changes]) -> None:
     while True:
         try:
-            await asyncio.wait_for(anext(watch), 30)
+            await soon(anext(watch))
         except WeftError as error:
             if error.kind is not Kind.UNREACHABLE:
                 raise
@@ -246,7 +246,7 @@ async def numbers_or_compacted(watch: AsyncIterator[Changes]) -> None:
 def test_a_lease_ends_with_its_holder(member: Member) -> None:
     async def test() -> None:
         store = opened(member)
-        lease = await store.grant(0.5)
+        lease = await store.grant(3)
         revision = await put(store, "alive/n", lease=lease)
         (changes,) = await take(store.watch(["alive/"], revision + 1), 1)
         assert changes.changes[0].value is None
@@ -273,11 +273,9 @@ def test_watches_that_nobody_wants_leave_nothing_behind(member: Member) -> None:
             watch = store.watch(["k/"], revision)
             await take(watch, 1)
             del watch
-        for _ in range(100):
-            if len(asyncio.all_tasks()) == before:
-                break
-            await asyncio.sleep(0.01)
-        assert len(asyncio.all_tasks()) == before
+        async with asyncio.timeout(PATIENCE):
+            while len(asyncio.all_tasks()) > before:
+                await asyncio.sleep(0.01)
         await store.close()
 
     run(test())

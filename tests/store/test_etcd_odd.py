@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from tests.store.store_places import soon
+from tests.store.store_places import PATIENCE, soon
 from weft.model.errors import Kind, WeftError
 from weft.store import Change, Changes, Compacted, Compare, Put, Store
 from weft.store.etcd import EtcdStore
@@ -24,7 +24,9 @@ EVENT = {"kv": {"key": "YQ==", "value": "MQ==", "mod_revision": "7"}}
 
 
 @asynccontextmanager
-async def server(handler: Handler) -> AsyncIterator[tuple[EtcdStore, str]]:
+async def server(
+    handler: Handler, patience: float = PATIENCE, silence: float = PATIENCE
+) -> AsyncIterator[tuple[EtcdStore, str]]:
     """A store whose only endpoint answers everything with `handler`."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", handler)
@@ -33,7 +35,7 @@ async def server(handler: Handler) -> AsyncIterator[tuple[EtcdStore, str]]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    store = EtcdStore(Address((f"{host}:{port}",)), patience=0.3, silence=0.2)
+    store = EtcdStore(Address((f"{host}:{port}",)), patience=patience, silence=silence)
     try:
         yield store, f"{host}:{port}"
     finally:
@@ -64,7 +66,7 @@ async def dropped(request: web.Request) -> web.StreamResponse:
 
 
 async def silent(request: web.Request) -> web.StreamResponse:
-    await asyncio.sleep(3)
+    await asyncio.sleep(2 * PATIENCE)
     return web.Response()
 
 
@@ -95,7 +97,7 @@ CALLS: list[Callable[[Store], Awaitable[object]]] = [
 )  # fmt: skip
 def test_odd_answers_are_unreachable(handler: Handler) -> None:
     async def test() -> None:
-        async with server(handler) as (store, endpoint):
+        async with server(handler, 0.3, 0.2) as (store, endpoint):
             for call in CALLS:
                 with pytest.raises(WeftError) as caught:
                     await soon(call(store))
@@ -116,7 +118,7 @@ def test_odd_answers_are_unreachable(handler: Handler) -> None:
 )
 def test_wrong_types_in_a_snapshot(wrong: dict[str, object]) -> None:
     async def test() -> None:
-        async with server(answer(json.dumps({"header": HEADER} | wrong).encode())) as (store, _):
+        async with server(answer(json.dumps({"header": HEADER} | wrong).encode()), 0.3, 0.2) as (store, _):
             with pytest.raises(WeftError) as caught:
                 await soon(store.snapshot())
             assert caught.value.kind is Kind.UNREACHABLE

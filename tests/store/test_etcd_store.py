@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.store.etcd_server import Member, free_port, started
-from tests.store.store_places import soon, take
+from tests.store.store_places import PATIENCE, soon, take
 from tests.store.test_conformance import keys, put
 from tests.store.test_large_apply import KEYS, nodes, replacing
 from weft.store import Compacted, Put, TooLarge, open_store
@@ -162,7 +162,7 @@ def test_another_cluster_at_the_address_makes_watches_start_over(tmp_path: Path)
     new = Member(tmp_path, "new", port=old.port)
 
     async def test() -> None:
-        store = EtcdStore(Address((old.endpoint,)), patience=15)
+        store = EtcdStore(Address((old.endpoint,)), patience=PATIENCE)
         watch = store.watch(["k/"], 2)
         await put(store, "k/1")
         await take(watch, 1)

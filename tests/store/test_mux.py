@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.store.store_places import soon, take
+from tests.store.store_places import PATIENCE, soon, take
 from weft.model.errors import Kind, WeftError
 from weft.store import Changes, Compacted, Compare, Delete, Exactly, Outcome, Prefix, Put, Store, TooLarge
 from weft.store.memory import Memory, MemoryStore
@@ -124,8 +124,9 @@ def test_one_watch_is_left_once_a_wider_one_has_told_something() -> None:
         assert len(store._fanout._sources) == 2
         await put(store, "a", "b")
         assert keys([await soon(each) for each in told]) == [["a"], ["b"]]
-        await asyncio.sleep(0.05)
-        assert [source.asked for source in store._fanout._sources] == [{"a", "b"}]
+        async with asyncio.timeout(PATIENCE):
+            while [source.asked for source in store._fanout._sources] != [{"a", "b"}]:
+                await asyncio.sleep(0.005)
         await store.close()
 
     run(work())

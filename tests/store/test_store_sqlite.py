@@ -325,7 +325,7 @@ def test_a_watch_sees_expiry_though_nobody_else_acts(path: Path, monkeypatch: py
     async def run(store: SqliteStore) -> None:
         waiting = asyncio.create_task(take(store.watch([""], 3), 1))
         await asyncio.sleep(0.01)
-        lease = await store.grant(0.1)  # granted after the watch has gone to sleep
+        lease = await store.grant(1.0)  # granted after the watch has gone to sleep
         await store.transact([], [Put("a", b"", lease)])
         (changes,) = await soon(waiting)
         assert changes.changes[0].value is None

@@ -27,31 +27,37 @@ class Alive:
     ) -> None:
         self._store, self._key, self._answered, self._trouble = store, f"{keys.alive}{node}", answered, trouble
         self._lease = 0
+        self._hangs = False  # the key, on the lease
         self._failures = 0
 
     async def run(self) -> None:
         """Until cancelled; renews after a third of the time, and is granted another lease where one was lost."""
         try:
             while True:
-                await self._renew()
+                await asyncio.sleep(await self._renew())
         finally:
             if self._lease:
                 with contextlib.suppress(WeftError, TimeoutError):
                     async with asyncio.timeout(1):
                         await self._store.revoke(self._lease)
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> float:
+        """Seconds until it is due again."""
         try:
             if not self._lease:
-                self._lease = await self._store.grant(LEASE)
+                self._lease, self._hangs = await self._store.grant(LEASE), False
+            if self._hangs:
+                await self._store.keep_alive(self._lease)
+            else:
                 await self._store.transact([], [Put(self._key, b"{}", self._lease)])
-            await asyncio.sleep(LEASE / 3)
-            await self._store.keep_alive(self._lease)
-            self._failures = 0
-            self._answered()
+                self._hangs = True
         except LeaseLost:
             self._lease = 0
+            return 0.0
         except WeftError as error:
             self._failures += 1
             self._trouble(error)
-            await asyncio.sleep(pause(self._failures))
+            return pause(self._failures)
+        self._failures = 0
+        self._answered()
+        return LEASE / 3

@@ -26,13 +26,18 @@ def objections(feed: Feed, node: str, facts: Facts | None, wanted: NodePlan) -> 
     """What speaks against running this agent with this store, which is to leave the host as `wanted`."""
     if not feed.applied and (wanted.segments or wanted.ports):
         return ["nothing was ever applied to this store, so what this host has stays as it is; `weft apply`"]
-    return misplaced(feed.world.nodes.get(node), node, facts)
+    declared = feed.world.nodes.get(node)
+    if declared is None and (wanted.segments or wanted.ports or wanted.routers):
+        way = f"declare it, start its agent by its right --node, or take all down: `weft agent --node {node} --cleanup`"
+        return [f"node {node} is not declared, so what this host has stays as it is; {way}"]
+    return misplaced(declared, node, facts)
 
 
 def in_charge(feed: Feed, node: str, facts: Facts | None) -> bool:
-    """Whether this store may say what this host has: something was applied to it, and not for another datapath."""
+    """Whether this store may say what this host has: something was applied to it, for this node, and not for another
+    datapath."""
     declared = feed.world.nodes.get(node)
-    return feed.applied and not (declared and facts and declared.datapath != facts.datapath)
+    return feed.applied and declared is not None and not (facts and declared.datapath != facts.datapath)
 
 
 def misplaced(declared: Node | None, node: str, facts: Facts | None) -> list[str]:
@@ -65,6 +70,7 @@ class Reporter:
         self._trouble = trouble
         self._facts: Facts | None = None  # as last said
         self._status: Status | None = None
+        self._stores = 0  # that were new
         self._news: tuple[Facts | None, Status] | None = None
         self._due = asyncio.Event()
         self._at = 0.0
@@ -79,6 +85,7 @@ class Reporter:
     def anew(self) -> None:
         """The store may be another one, or as it was some time ago: nothing was said yet."""
         self._facts = self._status = None
+        self._stores += 1
         self._due.set()
 
     async def run(self) -> None:
@@ -95,6 +102,7 @@ class Reporter:
     async def _publish(self, facts: Facts | None, status: Status) -> float | None:
         """Writes what is new. Returns seconds after which to come again."""
         writes: list[Put] = []
+        store = self._stores
         if facts and facts != self._facts:
             writes.append(Put(f"{self._keys.facts}{self._node}", encode(facts)))
         if status != self._status:
@@ -109,7 +117,9 @@ class Reporter:
             self._failures += 1
             self._trouble(error)
             return pause(self._failures)
-        self._facts, self._status, self._at, self._failures = facts, status, self._now(), 0
+        self._at, self._failures = self._now(), 0
+        if store == self._stores:  # another one, which came while this was written, was told no more than this
+            self._facts, self._status = facts, status
         return None
 
     def _rest(self, status: Status) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Annotated
 
 import typer
@@ -28,6 +29,7 @@ from weft.cli import (
     lab_test,
     options,
     output,
+    outside,
     schema,
     show,
     sim,
@@ -45,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (apply, diff, get, delete, show, status, doctor, agent, demo, sim, schema):
+for command in (apply, diff, get, delete, show, status, doctor, agent, demo, sim, schema, outside):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
 app.command(name="subnet-file")(subnet_file.command)
 app.command(name="flannel", cls=go_flags.GoFlags)(flannel.command)
@@ -74,12 +76,14 @@ def _globals(
             os.environ[name] = value
 
 
+_command = cache(partial(typer.main.get_command, app))  # 30 ms, once a process: tests run many lines in one
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code; prints every error that users can meet."""
     try:
-        code = typer.main.get_command(app).main(
-            args=list(arguments) if arguments is not None else None, prog_name="weft", standalone_mode=False
-        )
+        arguments = list(arguments) if arguments is not None else None
+        code = _command().main(args=arguments, prog_name="weft", standalone_mode=False)
         sys.stdout.flush()
     except WeftErrors as several:
         for error in several.errors:

@@ -23,7 +23,7 @@ from weft.netlink import route as r
 from weft.netlink import routing as rules
 from weft.netlink.addresses import RTM_DELADDR, RTM_NEWADDR, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 from weft.netlink.channel import NETLINK_NETFILTER, Channel
-from weft.netlink.filter import ALL, AT_LEAST, GREATER, LOAD_BYTE, RETURN, SET, Program, attach
+from weft.netlink.filter import ALL, AT_LEAST, EQUAL, GREATER, LOAD_BYTE, LOAD_WORD, RETURN, SET, Program, attach
 from weft.netlink.links import RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK
 from weft.netlink.nft import NFNLGRP_NFTABLES, table_of
 from weft.netlink.nft_nat import TABLE
@@ -57,11 +57,14 @@ _WHAT = {
 }
 _STATIC = n.NUD_NOARP | n.NUD_PERMANENT
 _TYPE, _STATE = (4, 24) if sys.byteorder == "little" else (5, 25)  # octets of nlmsg_type and ndm_state that count
-# Of neighbor messages those about static rows, and all others
+_CAUSE = 12  # where nlmsg_pid stands
+# Of neighbor messages those that a socket has caused and those about static rows, and all others
 _NO_RESOLVING: Program = (
     (LOAD_BYTE, 0, 0, _TYPE),
-    (AT_LEAST, 0, 3, n.RTM_NEWNEIGH),
-    (GREATER, 2, 0, n.RTM_GETNEIGH),
+    (AT_LEAST, 0, 5, n.RTM_NEWNEIGH),
+    (GREATER, 4, 0, n.RTM_GETNEIGH),
+    (LOAD_WORD, 0, 0, _CAUSE),
+    (EQUAL, 0, 2, 0),
     (LOAD_BYTE, 0, 0, _STATE),
     (SET, 0, 1, _STATIC),
     (RETURN, 0, 0, ALL),
@@ -158,7 +161,9 @@ def _counts(kind: int, cause: int, body: bytes, ear: _Ear) -> bool:
     if ear.devices is not None and not _of(kind, body, ear.devices):
         return False
     if kind in (n.RTM_NEWNEIGH, n.RTM_DELNEIGH):
-        return cause != ear.writer and bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
+        static = bool(struct.unpack_from("=H", body, 8)[0] & _STATIC)
+        # One that is deleted is first written as failed, by whoever deletes it
+        return cause != ear.writer and (static or (kind == n.RTM_NEWNEIGH and cause != 0))
     if kind in (r.RTM_NEWROUTE, r.RTM_DELROUTE):
         return body[5] == r.PROTOCOL or (kind == r.RTM_DELROUTE and _connected(body, ear.devices))
     return True

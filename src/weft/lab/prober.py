@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from weft.lab.ping import open_socket, request
 from weft.model.address import is_ipv6
 
-_LAST = 1.0  # seconds that answers may take after the last request
+_LAST = 5.0  # seconds that answers may take after the last request
 
 
 class Prober(threading.Thread):

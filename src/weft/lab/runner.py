@@ -26,7 +26,8 @@ from weft.wire.packet import VXLAN_PORTS, Packet, dissect
 Show = Callable[[str, str], list[dict[str, str]]]  # (node, table) → rows
 Happen = Callable[[Names, Kill | Heal | Move], Names]  # what happens to the lab → its names then
 _PAUSE = 0.1  # seconds between two tries
-_PING_TIMEOUT = 1.0
+_PING_TIMEOUT = 3.0  # seconds to wait for an answer; one solicitation may be lost on the way, the next follows in 1 s
+_SILENCE = 1.0  # seconds in which no answer may come
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class Runner:
             count=action.count,
             size=action.size,
             df=action.df,
-            timeout=_PING_TIMEOUT,
+            timeout=_SILENCE if negate else _PING_TIMEOUT,
         )
         # "must not reach" means that not a single one came through
         enough = pinged.received >= pinged.sent - action.lose

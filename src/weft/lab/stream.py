@@ -20,7 +20,7 @@ from weft.netlink.namespace import socket_in
 from weft.wire import icmp, icmpv6
 from weft.wire.checksum import PseudoHeader
 
-_LINGER = 1.0  # seconds to wait for the last answers
+_LINGER = 5.0  # seconds to wait for the last answers
 
 
 def stream(

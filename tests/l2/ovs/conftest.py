@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.l2.l2_world import Overlay, Underlay
+from tests.l2.l2_world import PATIENCE, Overlay, Underlay
 from weft.l2.ovs import process
 from weft.l2.ovs.datapath import OvsDatapath
 from weft.l2.ovs.ofctl import Ofctl
@@ -75,10 +75,10 @@ def switches(underlay: Underlay, tmp_path: Path) -> Iterator[Switches]:
             end(instance.database)
 
 
-def eventually(true: object, patience: float = 5.0) -> bool:
-    """Whether a condition comes true in time."""
+def eventually(true: object) -> bool:
+    """Whether a condition comes true while a test has patience."""
     assert callable(true)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     while not true():
         if time.monotonic() > deadline:
             return False

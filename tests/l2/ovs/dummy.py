@@ -77,7 +77,7 @@ class DummySwitch:
 
     def _vsctl(self, *command: str) -> None:
         environment = os.environ | process.environment(self.place)
-        subprocess.run(["ovs-vsctl", "--timeout=20", *command], env=environment, check=True, capture_output=True)
+        subprocess.run(["ovs-vsctl", "--timeout=60", *command], env=environment, check=True, capture_output=True)
 
     def _port(self, bridge: str, name: str, *stated: str, tag: int = 0) -> None:
         access = [f"tag={tag}"] if tag else []
@@ -94,7 +94,7 @@ class DummySwitch:
     def came_out(self, device: str, number: int) -> list[Packet]:
         """The next frames out of a device, `number` of them or more; fails where fewer come."""
         before = self._seen.get(device, 0)
-        assert eventually(lambda: len(self._out(device)) >= before + number, 20.0), self._out(device)[before:]
+        assert eventually(lambda: len(self._out(device)) >= before + number), self._out(device)[before:]
         found = self._out(device)[before:]
         self._seen[device] = before + len(found)
         return [dissect(frame) for frame in found]

@@ -65,7 +65,7 @@ def up(switches: Switches, overlay: Overlay = KINDS["suppress"]) -> list[OvsData
 def pings(switches: Switches, target: str, overlay: Overlay = KINDS["suppress"]) -> bool:
     if overlay.kind is AttachKind.NAMESPACE:
         return reaches(switches.world, target, tries=3)
-    command = ["ip", "netns", "exec", switches.world.hosts[0], "ping", "-c", "3", "-i", "0.05", "-W", "1", target]
+    command = ["ip", "netns", "exec", switches.world.hosts[0], "ping", "-c", "3", "-i", "0.05", "-W", "10", target]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
@@ -185,7 +185,7 @@ def test_what_a_switch_cannot_be_is_refused(switches: Switches, wrong: dict[str,
 def test_the_first_packet_is_not_lost_and_a_port_leaves_nothing_unfinished(switches: Switches) -> None:
     first = up(switches)[0]
     first.events()
-    assert eventually(lambda: reaches(switches.world, "10.1.1.12", tries=1), 1.0)
+    assert reaches(switches.world, "10.1.1.12", tries=1)
     set_offloads("eth0", True, f"{switches.world.prefix}a")
     flaws = first.observe().flaws
     assert "TCP hangs" in str(flaws["a"])
@@ -203,8 +203,8 @@ def test_a_forged_source_does_not_draw_a_local_host_away(switches: Switches) -> 
     forged = bytes.fromhex("ffffffffffff" + MACS[0].replace(":", "") + "88b5") + bytes(46)
     second.inject(BLUE, forged, ToTunnels())
     assert reaches(switches.world, "10.1.1.11", source="c", tries=1)
-    drops = first.counters().drops
-    assert drops["br-tun table 2"] == 1
+    assert eventually(lambda: first.counters().drops.get("br-tun table 2", 0) > 0)
+    assert first.counters().drops["br-tun table 2"] == 1
 
 
 def test_frames_are_injected_where_they_are_meant_to_go(switches: Switches) -> None:
@@ -215,6 +215,7 @@ def test_frames_are_injected_where_they_are_meant_to_go(switches: Switches) -> N
         listener = Capture(f"{switches.world.prefix}{'b' if name == 'tunnel' else 'a'}", {"eth0": name})
         listener.start()
         first.inject(BLUE, frame, to)
+        assert eventually(lambda listener=listener: frame in [each.octets for each in listener._frames])
         seen[name] = [each.octets for each in listener.stop(0.2) if each.octets[12:14] == frame[12:14]]
     assert seen == {"tunnel": [frame], "port": [frame]}
     assert first.counters().ports["a"][2] >= 1
@@ -264,7 +265,7 @@ def test_a_peer_with_another_mac_is_found_again(switches: Switches) -> None:
     ip(switches.world.hosts[1], "ip", "link", "set", "eth1", "address", "02:00:00:00:33:99")
     plan = KINDS["suppress"].plan(switches.world, 1)
     assert any("has not the MAC of eth1" in line for line in bring(second, plan))
-    assert eventually(lambda: reaches(switches.world, "10.1.1.12", tries=1), 30.0)
+    assert eventually(lambda: reaches(switches.world, "10.1.1.12", tries=1))
     assert first.observe().flaws == {}
 
 
@@ -302,7 +303,7 @@ def test_what_a_host_port_is_sent_is_not_taken_for_what_it_says(switches: Switch
     overlay = Overlay(kind=AttachKind.HOST, arp=Arp.FLOOD)
     first = up(switches, overlay)[0]
     first.watch([BLUE])
-    command = ["ip", "netns", "exec", switches.world.hosts[1], "ping", "-c", "3", "-i", "0.05", "-W", "1", "10.1.1.11"]
+    command = ["ip", "netns", "exec", switches.world.hosts[1], "ping", "-c", "3", "-i", "0.05", "-W", "10", "10.1.1.11"]
     assert not subprocess.run(command, capture_output=True, check=False).returncode
     assert not [each for each in first.punt() if isinstance(each, Punted)]
 

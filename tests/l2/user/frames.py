@@ -10,6 +10,7 @@ from weft.l2.user import vnet
 from weft.l2.user.tx.bundle import Bundle
 from weft.l2.user.tx.split import Train, shape_of, sums_of
 from weft.l2.user.vnet import Offload
+from weft.wire import icmp, icmpv6
 from weft.wire.checksum import PseudoHeader
 from weft.wire.ethernet import ARP, IPV4, IPV6, Ethernet, Tag
 from weft.wire.ipv4 import IPv4
@@ -48,6 +49,15 @@ def tcp(
 def udp(payload: bytes, *, src: str = A, dst: str = B) -> bytes:
     pseudo = PseudoHeader(*HOSTS[4])
     return Ethernet(dst, src, IPV4).encode(IPv4(*HOSTS[4], 17).encode(Udp(1000, 2000).encode(payload, pseudo)))
+
+
+def echo(version: int = 4, number: int = 1, payload: bytes = b"") -> bytes:
+    """An ICMP echo request from A to B."""
+    src, dst = HOSTS[version]
+    if version == 4:
+        return Ethernet(B, A, IPV4).encode(IPv4(src, dst, 1).encode(icmp.echo_request(7, number, payload)))
+    message = icmpv6.echo_request(7, number, payload, PseudoHeader(src, dst))
+    return Ethernet(B, A, IPV6).encode(IPv6(src, dst, 58).encode(message))
 
 
 def arp(body: bytes, *, src: str = A, dst: str = BROADCAST) -> bytes:

@@ -25,7 +25,7 @@ def main() -> int:
         bring(path, Overlay().plan(world, number))  # type: ignore[arg-type]
         print(f"ready on {facts.interface}, MTU {facts.underlay_mtu}", flush=True)
         for line in sys.stdin:
-            words = ["ip", "netns", "exec", inside, "ping", "-c", "2", "-W", "5", line.split()[1]]
+            words = ["ip", "netns", "exec", inside, "ping", "-c", "2", "-W", "10", line.split()[1]]
             done = subprocess.run(words, capture_output=True, check=False)
             print("reached" if done.returncode == 0 else done.stdout, flush=True)
     finally:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 from tests.l2.l2_world import Overlay, Underlay, bring
 from tests.l2.user.frames import udp
-from tests.l2.user.stage import churned, sha256, stream
+from tests.l2.user.stage import Unaccepted, churned, sha256, stream
 from weft.l2.user.datapath import UserDatapath
 from weft.netlink.namespace import socket_in
 from weft.wire.vxlan import Vxlan
@@ -57,7 +57,7 @@ def transfer(source: str, target: str, address: str, port: int, data: bytes) -> 
         try:
             found = stream(source, target, address, data, port, _PATIENCE)
         except OSError as error:
-            if error.errno not in _AWAY:
+            if error.errno not in _AWAY and not isinstance(error, Unaccepted):
                 raise
             time.sleep(0.1)
             return 0

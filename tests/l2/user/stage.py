@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.l2.l2_world import Overlay, Underlay, bring
+from tests.l2.l2_world import PATIENCE, Overlay, Underlay, bring
 from weft.l2.datapath import Event
 from weft.l2.kernel.datapath import KernelDatapath
 from weft.l2.user.datapath import UserDatapath
@@ -71,9 +71,9 @@ def user(world: Underlay, host: int) -> UserDatapath:
     return UserDatapath("default", world.hosts[host], lambda name: f"{world.prefix}{name}")
 
 
-def eventually(true: object, seconds: float = 5) -> bool:
-    """Whether a callable becomes true within so long."""
-    until = time.monotonic() + seconds
+def eventually(true: object) -> bool:
+    """Whether a callable becomes true while a test has patience."""
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         if true():  # type: ignore[operator]
             return True
@@ -81,14 +81,23 @@ def eventually(true: object, seconds: float = 5) -> bool:
     return bool(true())  # type: ignore[operator]
 
 
-def stream(source: str, target: str, address: str, data: bytes, port: int = 5001, patience: float = 20) -> str:
+class Unaccepted(ConnectionResetError):
+    """The receiver's kernel forgot a connection before anybody accepted it, and reset it when its data came.
+
+    It does so where its address is away while it repeats its SYN-ACK (net/ipv4/inet_connection_sock.c,
+    reqsk_timer_handler).
+    """
+
+
+def stream(source: str, target: str, address: str, data: bytes, port: int = 5001, patience: float = PATIENCE) -> str:
     """Sends `data` over TCP between two namespaces; the SHA-256 of what arrived.
 
-    Raises OSError, the receiver's first; TimeoutError if nothing moves for `patience` seconds.
+    Raises OSError, the receiver's first; TimeoutError if nothing moves for `patience` seconds; Unaccepted.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     found = hashlib.sha256()
     failed: list[OSError] = []
+    accepted: list[socket.socket] = []
     with socket_in(target, family, socket.SOCK_STREAM) as server, socket_in(source, family, socket.SOCK_STREAM) as out:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((address, port))
@@ -99,6 +108,7 @@ def stream(source: str, target: str, address: str, data: bytes, port: int = 5001
         def take() -> None:
             try:
                 connection, _ = server.accept()
+                accepted.append(connection)
                 with connection:
                     connection.settimeout(patience)
                     while part := connection.recv(1 << 16):
@@ -114,7 +124,8 @@ def stream(source: str, target: str, address: str, data: bytes, port: int = 5001
             out.sendall(data)
             out.shutdown(socket.SHUT_WR)
         except OSError as error:
-            troubled.append(error)
+            reset = isinstance(error, ConnectionResetError) and not accepted
+            troubled.append(Unaccepted(*error.args) if reset else error)
             server.shutdown(socket.SHUT_RDWR)  # nobody else comes: the receiver says EINVAL, if it still waits
             out.close()
         taker.join(patience)
@@ -165,7 +176,7 @@ def datagram(namespace: str, source: str, target: tuple[str, int], data: bytes, 
 def heard(namespace: str, port: int, group: str | None, own: str, send: object) -> bytes:
     """What arrives at a UDP port of a namespace (in a group, if one is named) after `send` was called."""
     with socket_in(namespace, socket.AF_INET, socket.SOCK_DGRAM) as listener:
-        listener.settimeout(5)
+        listener.settimeout(PATIENCE)
         listener.bind(("", port))
         if group:
             request = socket.inet_aton(group) + socket.inet_aton(own)
@@ -206,6 +217,6 @@ def told(path: UserDatapath, what: str) -> list[Event]:
     found: list[Event] = []
     fd = path.events_fd()
     while not any(event.what.startswith(what) for event in found):
-        assert select.select([fd], [], [], 10)[0], f"only this came: {found}"
+        assert select.select([fd], [], [], PATIENCE)[0], f"only this came: {found}"
         found += path.events()
     return found

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
+from tests.l2.l2_world import BLUE, IPS, MACS, PATIENCE, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.stage import AGENT, eventually, sha256, stage, stream, told, user
 from weft.l2.user.datapath import UserDatapath
 from weft.model.network import Arp
@@ -59,7 +59,7 @@ def test_an_interface_is_read_and_released(underlay: Underlay) -> None:
         assert stream(f"{underlay.prefix}b", inside, "10.1.1.13", data) == sha256(data)
         assert stream(f"{underlay.prefix}a", inside, "10.1.1.13", data) == sha256(data)
         with socket_in(f"{underlay.prefix}b", 2, 2) as listener, socket_in(inside, 2, 2) as out:
-            listener.settimeout(5)
+            listener.settimeout(PATIENCE)
             listener.bind((B4, 7000))
             out.setsockopt(17, 103, 1000)  # UDP_SEGMENT: one frame of the port is ten datagrams
             out.sendto(data[:10000], (B4, 7000))
@@ -82,7 +82,7 @@ def test_a_virtual_machine_opens_its_tap(underlay: Underlay) -> None:
         try:
             frame = request(port.mac, "10.1.1.14", B4).encode()
             answer = None
-            for _ in range(10):  # asked again as a machine would: a frame may go by before the port forwards
+            for _ in range(120):  # asked again as a machine would: a frame may go by before the port forwards
                 os.write(machine, Ethernet("ff:ff:ff:ff:ff:ff", port.mac, ARP).encode(frame))
                 while answer is None and select.select([machine], [], [], 0.5)[0]:
                     packet = dissect(os.read(machine, 2000))
@@ -122,11 +122,11 @@ def test_what_a_machine_holds_open_stays_whatever_changes(underlay: Underlay) ->
             return False
 
         try:
-            assert eventually(lambda: asks("10.1.1.14"), 10)
+            assert eventually(lambda: asks("10.1.1.14"))
             port = replace(port, mtu=1300, addresses=("10.1.1.15/24",), isolated=True)
             become(port)
             assert Links(Channel(namespace=host)).get("vm0").mtu == 1300  # type: ignore[union-attr]
-            assert eventually(lambda: asks("10.1.1.15"), 10)
+            assert eventually(lambda: asks("10.1.1.15"))
             ip(host, "ip", "link", "set", "vm0", "mtu", "1200")
             ip(host, "ip", "address", "add", "10.9.9.9/24", "dev", "vm0")
             assert sorted(mine.observe().flaws["vm"]) == ["vm0 has 10.9.9.9/24", "vm0 has MTU 1200"]
@@ -135,9 +135,40 @@ def test_what_a_machine_holds_open_stays_whatever_changes(underlay: Underlay) ->
             assert eventually(lambda: "vm" in mine.observe().flaws)
             become(port)
             assert not mine.observe().flaws
-            assert eventually(lambda: asks("10.1.1.15"), 10)
+            assert eventually(lambda: asks("10.1.1.15"))
+            port = replace(port, attach=Attach(kind=AttachKind.TAP, target="vm1"))
+            become(port)
+            assert eventually(lambda: asks("10.1.1.15"))
+            ip(host, "ip", "link", "set", "vm1", "down", "name", "mine")
+            assert "vm" in mine.observe().flaws
+            become(port)
+            assert eventually(lambda: asks("10.1.1.15"))
+            ip(host, "ip", "link", "add", "vm2", "type", "bridge")
+            taken = replace(port, attach=Attach(kind=AttachKind.TAP, target="vm2"))
+            there = mine.observe()
+            ((_, refusal),) = mine.apply(diff(replace(wanted, ports=wanted.ports | {"vm": taken}), there)).failed
+            assert "the host has a device vm2 already, which is not weft's" in str(refusal)
+            assert mine.observe() == there
+            assert eventually(lambda: asks("10.1.1.15"))
+            ip(host, "ip", "link", "set", "vm1", "down", "name", "mine")
+            bring(mine, wanted)  # type: ignore[arg-type]
+            assert not {"vm0", "vm1", "mine"} & {link.name for link in Links(Channel(namespace=host)).dump()}
         finally:
             os.close(machine)
+
+
+def test_devices_exchange_their_names(underlay: Underlay) -> None:
+    with stage(underlay, Overlay()) as (mine, _):
+        wanted, links = Overlay().plan(underlay, 0), Links(Channel(namespace=f"{underlay.prefix}a"))
+        first, second = (replace(wanted.ports["a"], name=name, addresses=()) for name in ("x", "y"))
+        taps = [Attach(kind=AttachKind.NAMESPACE, target="a", interface=name) for name in ("eth0", "eth1")]
+        seen = []
+        for one, other in (taps, taps[::-1], taps):
+            ports = {"x": replace(first, attach=one), "y": replace(second, attach=other)}
+            bring(mine, replace(wanted, ports=ports))  # type: ignore[arg-type]
+            there = {name: links.get(name) for name in ("eth0", "eth1")}
+            seen.append([link and link.index for link in there.values()])
+        assert seen[0] == seen[1][::-1] == seen[2]
 
 
 def test_what_others_put_by_a_device_outlasts_its_changes(underlay: Underlay) -> None:
@@ -147,7 +178,14 @@ def test_what_others_put_by_a_device_outlasts_its_changes(underlay: Underlay) ->
         smaller = replace(wanted.ports["a"], mtu=1300)
         bring(mine, NodePlan(wanted.node, wanted.segments, wanted.tables, {"a": smaller}))  # type: ignore[arg-type]
         assert reaches(underlay, B4)
+        other = replace(smaller, attach=Attach(kind=AttachKind.NAMESPACE, target="a", interface="net0"))
+        bring(mine, NodePlan(wanted.node, wanted.segments, wanted.tables, {"a": other}))  # type: ignore[arg-type]
+        assert reaches(underlay, B4)
         ip(inside, "ip", "route", "delete", "203.0.113.0/24", "via", B4)  # fails where it is not there
+        ip(inside, "ip", "link", "set", "net0", "down", "name", "mine")
+        assert mine.observe().flaws["a"] == ("net0 is called mine",)
+        bring(mine, NodePlan(wanted.node, wanted.segments, wanted.tables, {"a": other}))  # type: ignore[arg-type]
+        assert reaches(underlay, B4)
 
 
 def test_a_namespace_that_is_made_anew_is_told_and_gets_its_port(underlay: Underlay) -> None:

@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.frozen import freeze, thaw
-from tests.l2.l2_world import BLUE, IPS, Overlay, Underlay, bring, ip, reaches
+from tests.l2.l2_world import BLUE, IPS, PATIENCE, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.stage import AGENT, eventually, sha256, stage, stream, told, user
 from weft.l2.user import control
 from weft.l2.user.datapath import UserDatapath
+from weft.l2.user.process import run_directory
 from weft.model.errors import WeftError
 from weft.model.network import Arp
 from weft.netlink import namespace, sysctl
@@ -69,27 +71,34 @@ def test_a_dead_forwarder_is_told_and_replaced(underlay: Underlay) -> None:
         mine.events()
         first = mine.pid
         assert first is not None
+        place = run_directory("default", mine.host)
+        (place / "log").write_text("Traceback\nRuntimeError: why\n")
         os.kill(first, signal.SIGKILL)
-        told(mine, "the forwarder ended")
+        with capture_logs() as log:
+            told(mine, "the forwarder ended")
+        said = {"what": "the forwarder ended", "said": "RuntimeError: why"}
+        assert log == [{"event": "forwarder", "log_level": "error"} | said]
         assert mine.observe() == Observed()
         assert bring(mine, Overlay().plan(underlay, 0))  # type: ignore[arg-type]
         assert reaches(underlay, B4)
         assert mine.pid != first
+        assert (place / "log.before").read_text() == "Traceback\nRuntimeError: why\n"
 
 
 def test_a_forwarder_that_hangs_is_told(underlay: Underlay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "PATIENCE", 2.0)
     with stage(underlay, Overlay()) as (mine, _):
         assert isinstance(mine, UserDatapath)
         forwarder = mine.pid
         assert forwarder is not None
         freeze(forwarder)
         try:
-            with pytest.raises(WeftError, match=f"the forwarder, process {forwarder}, does not answer") as told:
-                mine.observe()
-            assert f"kill -9 {forwarder}" in told.value.remedy
-            with pytest.raises(WeftError, match="does not answer"):
-                mine.apply(diff(Overlay().plan(underlay, 0), Observed()))
+            with monkeypatch.context() as patched:
+                patched.setattr(control, "PATIENCE", 2.0)
+                with pytest.raises(WeftError, match=f"the forwarder, process {forwarder}, does not answer") as told:
+                    mine.observe()
+                assert f"kill -9 {forwarder}" in told.value.remedy
+                with pytest.raises(WeftError, match="does not answer"):
+                    mine.apply(diff(Overlay().plan(underlay, 0), Observed()))
         finally:
             thaw(forwarder)
         assert diff(Overlay().plan(underlay, 0), mine.observe()) == []
@@ -106,7 +115,7 @@ def test_applying_twice_does_nothing_and_cleanup_leaves_nothing(underlay: Underl
         assert mine.pid is not None
         mine.close()
         left = user(underlay, 0)
-        assert eventually(lambda: left.pid is None, 20)  # nothing to do, nobody there: it ended by itself
+        assert eventually(lambda: left.pid is None)  # nothing to do, nobody there: it ended by itself
         left.close()
 
 
@@ -191,4 +200,4 @@ def test_a_forwarder_ends_with_its_host(underlay: Underlay) -> None:
         assert pid is not None
         namespace.delete(underlay.hosts[0])
         assert mine._client.started is not None
-        assert mine._client.started.wait(10) == 0
+        assert mine._client.started.wait(PATIENCE) == 0

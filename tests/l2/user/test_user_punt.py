@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
+from tests.l2.l2_world import BLUE, IPS, MACS, PATIENCE, Overlay, Underlay, bring, ip, reaches
 from tests.l2.test_kernel_punt import STRANGER, request, say
 from tests.l2.user.stage import captured, eventually, stage
 from weft.agent.sighting import Probe, Sighting, question, sighting
@@ -42,7 +42,7 @@ def until(path: UserDatapath, wanted: Callable[[Punted | Heard], bool]) -> list[
     """All that is punted until what is wanted comes; fails where it does not come."""
     found: list[Punted | Heard] = []
     while not any(map(wanted, found)):
-        assert select.select([path.punt_fd()], [], [], 10)[0], f"only this came: {found}"
+        assert select.select([path.punt_fd()], [], [], PATIENCE)[0], f"only this came: {found}"
         found += path.punt()
     return found
 
@@ -96,7 +96,7 @@ def test_a_new_forwarder_is_listened_to_as_well(underlay: Underlay, path: UserDa
     pid = path.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: path.pid != pid, 20)
+    assert eventually(lambda: path.pid != pid)
     bring(path, Overlay(arp=Arp.FLOOD).plan(underlay, 0))  # type: ignore[arg-type]
     say(underlay, request(STRANGER))
     until(path, lambda each: each == FRESH)
@@ -107,7 +107,7 @@ def test_a_storm_is_bounded_and_counted(underlay: Underlay, path: UserDatapath) 
         say(underlay, request(STRANGER), times=5_000)
         return path.counters().drops.get("punt", 0)
 
-    assert eventually(dropped, 60)
+    assert eventually(dropped)
     found = until(path, lambda each: isinstance(each, Punted))
     assert sum(len(each.frame) for each in found if isinstance(each, Punted)) <= 1 << 20
 

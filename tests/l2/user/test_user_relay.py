@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.l2.l2_world import BLUE, MACS, Overlay, Underlay, bring
+from tests.l2.l2_world import BLUE, MACS, PATIENCE, Overlay, Underlay, bring
 from tests.l2.user.stage import captured, eventually, raw, stage
 from weft.l2.datapath import Heard, Punted, ToPorts, ToTunnels
 from weft.l2.user.datapath import UserDatapath
@@ -52,7 +52,7 @@ def until(path: UserDatapath, wanted: Callable[[list[Punted | Heard]], bool]) ->
     """All that is punted until what is wanted has come; fails where it does not come."""
     found: list[Punted | Heard] = []
     while not wanted(found):
-        assert select.select([path.punt_fd()], [], [], 10)[0], f"only this came: {found}"
+        assert select.select([path.punt_fd()], [], [], PATIENCE)[0], f"only this came: {found}"
         found += path.punt()
     return found
 
@@ -86,13 +86,13 @@ def test_without_an_agent_arp_stays_where_it_is_and_data_goes_on(underlay: Under
 
     with captured(inside[0], "eth0") as host, captured(inside[1], "eth0") as router:
         with captured(underlay.hosts[0], "eth1") as wire:
-            assert eventually(lost, 20)
+            assert eventually(lost)
             raw(inside[0], "eth0", request(MACS[0], "10.1.1.11"))
             raw(inside[1], "eth0", request(IRB, "10.1.1.1"))
             raw(inside[1], "eth0", Ethernet(FAR, IRB, 0x88B5).encode(b"routed".ljust(46)))
-            assert eventually(lambda: any(b"routed" in frame for frame in wire), 20)
+            assert eventually(lambda: any(b"routed" in frame for frame in wire))
         raw(f"{underlay.prefix}b", "eth0", Ethernet(IRB, FAR, 0x88B5).encode(b"back".ljust(46)))
-        assert eventually(lambda: any(b"back" in frame for frame in router), 20)
+        assert eventually(lambda: any(b"back" in frame for frame in router))
     assert QUESTION not in [frame[: len(QUESTION)] for frame in (*host, *router)]
     assert set(inners(wire)) == {FAR}
 
@@ -108,9 +108,9 @@ def test_what_is_put_where(underlay: Underlay, path: UserDatapath) -> None:
         path.inject(BLUE, asked["a"], ToPorts())
         path.inject(BLUE, asked["r"], ToPorts("r/blue"))
         path.inject(BLUE, asked["b"], ToTunnels())
-        assert eventually(lambda: got(a, "a") and got(r, "r") and got(b, "b"), 20)
+        assert eventually(lambda: got(a, "a") and got(r, "r") and got(b, "b"))
         path.inject(BLUE, asked["a"], ToTunnels(underlay.vteps[1]))
-        assert eventually(lambda: got(b, "a"), 20)
+        assert eventually(lambda: got(b, "a"))
     assert not any(got(a, name) for name in "rb"), "what is for others"
     assert not any(got(r, name) for name in "ab")
     assert not got(b, "r")

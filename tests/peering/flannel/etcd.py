@@ -18,7 +18,7 @@ from tests.peering.flannel.fabric import Fabric, run
 ADDRESS = "192.168.136.1"
 ENDPOINT = f"http://{ADDRESS}:2379"
 PREFIX = "/coreos.com/network"
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 @dataclass
@@ -64,14 +64,14 @@ class Etcd:
         """As a machine that loses power."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(_PATIENCE)
             self.process = None
 
     def ctl(self, *words: str, check: bool = True, api: str = "3") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             ["ip", "netns", "exec", self.namespace, "etcdctl", "--endpoints", self.endpoint,
              *self._tls("client", "--cert", "--key", "--cacert"), *self.login, *words],
-            env={"PATH": os.environ["PATH"], "ETCDCTL_API": api}, capture_output=True, text=True, timeout=30,
+            env={"PATH": os.environ["PATH"], "ETCDCTL_API": api}, capture_output=True, text=True, timeout=_PATIENCE,
             check=False,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ SOURCE = Path(__file__).resolve().parents[3] / "src"
 
 
 def run(*words: str, check: bool = True) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0 or not check, f"{' '.join(words)}: {done.stderr}"
     return done.stdout
 

@@ -86,7 +86,7 @@ class Node:
         """Its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        code = self.process.wait(30)
+        code = self.process.wait(PATIENCE)
         self.process = None
         return code
 

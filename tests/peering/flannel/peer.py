@@ -36,7 +36,7 @@ class Etcd:
 
     def ask(self, path: str, **fields: Any) -> Any:
         request = urllib.request.Request(f"{self.url}/v3/{path}", json.dumps(fields).encode())
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def get(self, key: str, many: bool = False) -> dict[str, str]:

@@ -19,7 +19,7 @@ import pytest
 from tests.l2.user.stage import captured, sha256, stream
 from tests.peering.flannel.etcd import ENDPOINT, PREFIX, Etcd
 from tests.peering.flannel.fabric import Fabric, Host
-from tests.peering.flannel.node import Node, until
+from tests.peering.flannel.node import PATIENCE, Node, until
 from weft.netlink.namespace import socket_in
 from weft.wire.packet import dissect
 from weft.wire.verify import wrong_checksums
@@ -61,13 +61,13 @@ def backend(request: pytest.FixtureRequest, server: Etcd) -> str:
 
 
 def reaches(namespace: str, target: str) -> re.Match[str] | None:
-    words = ["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "2", target]
+    words = ["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "10", target]
     return re.search(r"ttl=(\d+)", subprocess.run(words, capture_output=True, text=True, check=False).stdout)
 
 
 def said(namespace: str, *words: str) -> str:
     """What a ping prints, answered or not."""
-    command = ["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "5", *words]
+    command = ["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "10", *words]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     return run.stdout + run.stderr
 
@@ -96,7 +96,7 @@ def test_packets_pass_both_ways(backend: str, server: Etcd, node: Make, hosts: F
             assert "From 10.2.5.0 icmp_seq=1 Destination Net Unreachable" in said(inside, "10.2.99.9")
             assert "From 10.2.14.0 icmp_seq=1 Destination Net Unreachable" in said(outside, "10.2.99.9")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
         until(lambda: not reaches(inside, THERE), "a node that left is still there")
     if backend == "udp":
         _as_on_the_wire(frames)
@@ -141,7 +141,7 @@ def probed(source: str, target: str) -> Iterator[list[int]]:
         socket_in(source, socket.AF_INET, socket.SOCK_DGRAM) as giver,
     ):
         taker.bind((THERE, 7000))
-        taker.settimeout(2)
+        taker.settimeout(3)
 
         def take() -> None:
             while True:

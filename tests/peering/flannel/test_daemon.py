@@ -164,7 +164,7 @@ def test_a_restart_writes_nothing(server: Etcd, node: Make, number: signal.Signa
             until(lambda: b"lo:" in (mine.root / "monitor").read_bytes(), "ip monitor says nothing")
         finally:
             told.kill()
-            told.wait(10)
+            told.wait()
     assert "flannel" not in (mine.root / "monitor").read_text()
     assert server.modified("subnets/10.2.5.0-24") == revision
     assert mine.host.exec("nft", "-a", "list", "ruleset") == rules
@@ -217,7 +217,7 @@ def test_dual_stack(server: Etcd, node: Make, hosts: Fabric) -> None:
     one, two = (re.findall(r"IPV6_SUBNET=(.*)/", each.subnet_file.read_text())[0] for each in nodes)
     for each, address in zip(nodes, (one, two), strict=True):
         each.host.ip("address", "add", f"{address}/128", "dev", "lo")
-    nodes[0].host.do(f"ping -6 -c 2 -i 0.2 -W 5 -I {one} {two}")
+    nodes[0].host.do(f"ping -6 -c 2 -i 0.2 -W 10 -I {one} {two}")
 
 
 def test_health_tells_when_it_is_ready(node: Make, server: Etcd, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_health_tells_when_it_is_ready(node: Make, server: Etcd, tmp_path: Path)
     mine.wait("has no key")
 
     def page(path: str) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", 8471, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", 8471, timeout=60)
         with namespace.entered(mine.host.namespace):
             connection.connect()
         connection.request("GET", f"/{path}")

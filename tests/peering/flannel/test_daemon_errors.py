@@ -74,7 +74,7 @@ def test_no_etcd_there(hosts: Fabric, node: Make, server: Etcd) -> None:
             assert "check the addresses, that etcd runs there" in said
     finally:
         stub.kill()
-        stub.wait(10)
+        stub.wait()
 
 
 def test_an_exhausted_pool_and_a_subnet_that_is_taken(server: Etcd, node: Make) -> None:

@@ -19,7 +19,7 @@ from weft.peering.flannel.udp import CLUSTER, DEVICE, UdpBackend
 from weft.plan.tables import Table, text
 
 pytestmark = pytest.mark.system
-HEAL = 20.0
+HEAL = 60.0
 """Seconds to wait for what must come within one on a machine that does nothing else."""
 
 CONFIG = parse(b'{"Network":"10.2.0.0/16","Backend":{"Type":"UDP"}}')

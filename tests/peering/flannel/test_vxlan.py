@@ -18,7 +18,7 @@ from weft.peering.flannel.lease import BackendData, Lease
 from weft.peering.flannel.vxlan import VxlanBackend
 
 pytestmark = pytest.mark.system
-HEAL = 20.0
+HEAL = 60.0
 """Seconds to wait for what must come within one on a machine that does nothing else."""
 
 

@@ -19,6 +19,7 @@ from weft.wire.ipv6 import IPv6
 from weft.wire.packet import Packet, dissect
 
 _ND_FIRST, _ND_LAST = nd.ROUTER_SOLICITATION, 137  # to redirect
+_ICMPV6_AT = 14 + 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,10 @@ def resolution(frame: bytes) -> Resolution | None:
 def may_be(frame: bytes | bytearray | memoryview) -> bool:
     """Cheap and generous: keeps the codecs away from what is surely data."""
     first, second = frame[12], frame[13]
-    if first == 0x86:
-        return len(frame) > 20 and frame[20] in (ICMPV6, 0, 43, 60)  # ICMPv6, or behind an extension header
+    if first == 0x86 and len(frame) > _ICMPV6_AT:
+        if frame[20] == ICMPV6:
+            return _ND_FIRST <= frame[_ICMPV6_AT] <= _ND_LAST
+        return frame[20] in (0, 43, 60)  # behind an extension header
     return (first, second) in ((0x08, 0x06), (0x81, 0x00), (0x88, 0xA8))
 
 

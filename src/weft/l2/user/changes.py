@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.l2.user import attach, control
+from weft.l2.user import attach, control, naming
 from weft.l2.user.engine import Engine
 from weft.l2.user.iptunnel.changes import TunnelChanges
 from weft.l2.user.receiver import Receivers, interface
@@ -130,6 +130,8 @@ class Changes:
         if there is not None:
             if (there.port, there.target) == (port, target) and attach.sound(there):
                 return
+            if naming.stays(there, port, target):
+                naming.rename(self._cluster, there, port)
             made = attach.restate(self._cluster, there, port, target)
             self._unplug(there)
             if made is None:
@@ -143,6 +145,13 @@ class Changes:
             return
         self._unplug(there)
         attach.detach(self._cluster, there)
+
+    def unset_ports(self) -> list[OSError | WeftError]:
+        """All of them; returns what went wrong."""
+        states = list(self._world.ports.values())
+        for each in states:
+            self._unplug(each)
+        return attach.each_at_once(lambda state: attach.detach(self._cluster, state), states)
 
     def _plug(self, made: PortState) -> None:
         port = made.port

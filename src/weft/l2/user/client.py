@@ -13,11 +13,15 @@ import subprocess
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from weft.l2.datapath import Event
 from weft.l2.user import control, count, process
+from weft.l2.user.line import Line
 from weft.model.errors import Kind, WeftError
 from weft.netlink import namespace
+
+log = structlog.get_logger("weft.user")
 
 
 class Client:
@@ -29,7 +33,7 @@ class Client:
 
     def __init__(self, cluster: str, host: str | None, workers: int | None = None) -> None:
         self._cluster, self._host, self._workers = cluster, host, workers
-        self._connection: socket.socket | None = None
+        self._line: Line | None = None
         self._alerts: socket.socket | None = None
         self.started: subprocess.Popen[bytes] | None = None
         self._waiting = select.epoll()
@@ -43,22 +47,26 @@ class Client:
     def ask(self, request: control.Request, start: bool) -> control.Answer | None:
         """The answer; None where no forwarder runs and none is to be started. Raises WeftError."""
         message = control.pack(request)
+        if self._line is not None and self.pid is None:
+            self._disconnect()
         for fresh in (False, True):  # a connection that was there already may have died since
-            if self._connection is None:
+            if self._line is None:
                 fresh = True
                 self._attach(self.find())
-                if self._connection is None and start:
+                if self._line is None and start:
                     workers = self._workers or count.workers()
                     connection, self.started = process.start(self._directory(), self._cluster, self._host, workers)
                     self._attach(connection)
-            if self._connection is None:
-                return None
+            if self._line is None:
+                break
             try:
-                self._connection.sendall(message)
-                answer = control.receive(self._connection, self._alive)
+                self._line.send(message)
+                answer = self._line.answer()
             except TimeoutError:
                 self._disconnect()
-                raise process.hung(self._directory()) from None
+                if self.pid is not None:
+                    raise process.hung(self._directory()) from None
+                answer = None  # it was killed
             except (OSError, ValueError, msgspec.DecodeError):
                 answer = None
             if isinstance(answer, control.Failure):
@@ -85,13 +93,14 @@ class Client:
             try:
                 while more := self._alerts.recv(65536):
                     self._pending += more
-                self._deafen()
-                found.append(Event("the forwarder ended"))
+                ended = True
             except BlockingIOError:
-                pass
+                ended = False
             except OSError:
+                ended = True
+            if ended:
                 self._deafen()
-                found.append(Event("the forwarder ended"))
+                found.append(self._broke("the forwarder ended"))
         return [*found, *self._told()]
 
     def events_fd(self) -> int:
@@ -102,9 +111,9 @@ class Client:
 
     def close(self) -> None:
         """The forwarder goes on."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        if self._line is not None:
+            self._line.close()
+        self._line = None
         self._deafen()
         self._waiting.close()
 
@@ -131,18 +140,14 @@ class Client:
             return None
         return process.connect(self._directory())
 
-    def _alive(self) -> bool:
-        """Whether the forwarder, which has not answered yet, answers others."""
-        connection = self.find()
-        return connection is not None and control.pings(connection)
-
     def _attach(self, connection: socket.socket | None) -> None:
-        """Takes a connection, and listens to alerts over a second one."""
-        if connection is None or self._connection is not None:
-            if connection is not None:
-                connection.close()
+        """Takes a connection to ask over, and listens to alerts over another one."""
+        if connection is None:
             return
-        self._connection = connection
+        if self._line is not None or (pinged := self.find()) is None:
+            connection.close()
+            return
+        self._line = Line(connection, pinged)
         if self._alerts is None and (alerts := self.find()):
             try:
                 alerts.sendall(control.pack(control.Listen(self._workers or 0)))
@@ -158,9 +163,9 @@ class Client:
             self._waiting.register(alerts.fileno(), select.EPOLLIN)
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
         if self.started is not None and self.started.poll() is not None:
             self.started = None
 
@@ -172,5 +177,11 @@ class Client:
 
     def _told(self) -> list[Event]:
         """Whole messages among what came over the alert connection."""
-        told = control.messages(self._pending)
-        return [Event(message.what, message.key) for message in told if isinstance(message, control.Alert)]
+        alerts = [each for each in control.messages(self._pending) if isinstance(each, control.Alert)]
+        return [Event(each.what, each.key) if each.key else self._broke(each.what) for each in alerts]
+
+    def _broke(self, what: str) -> Event:
+        """Tells people, since all that is seen of it otherwise is what is put back."""
+        with contextlib.suppress(OSError, WeftError):  # the host may be gone, and all with it
+            log.error("forwarder", what=what, said=process.last_words(self._directory()))
+        return Event(what)

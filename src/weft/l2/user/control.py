@@ -8,7 +8,6 @@ Tables travel as the octets of their arrays; both ends are the same program on t
 
 from __future__ import annotations
 
-import contextlib
 import select
 import socket
 import struct
@@ -26,7 +25,7 @@ from weft.plan.segment import Segment
 from weft.plan.tables import DTYPE, Rows, Table, Tables
 
 VERSION = 1
-PATIENCE = 5.0  # seconds without a word until one who should speak is asked whether it is alive
+PATIENCE = 5.0  # seconds without a word, not even to a ping, after which one who should speak is taken to hang
 _LENGTH = struct.Struct("!I")
 _LONGEST = 1 << 28
 Alive = Callable[[], bool]
@@ -346,12 +345,3 @@ def exactly(connection: socket.socket, size: int, alive: Alive = never) -> bytes
             return None
         parts += more
     return bytes(parts)
-
-
-def pings(connection: socket.socket) -> bool:
-    """Whether the other side of a new connection answers within PATIENCE; the connection is closed then."""
-    with connection, contextlib.suppress(OSError, ValueError, msgspec.DecodeError):
-        connection.settimeout(PATIENCE)
-        connection.sendall(pack(Ping()))
-        return receive(connection) is not None
-    return False

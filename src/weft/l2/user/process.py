@@ -7,9 +7,11 @@ it whatever the namespace is called there, and hosts of a lab do not meet.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -17,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 import weft
@@ -25,7 +28,12 @@ from weft.model.errors import Kind, WeftError
 from weft.netlink.namespace import Namespace, entered
 
 TAKEN = 3  # exit code of a forwarder that finds another one serving its host
-_PATIENCE = 20.0  # seconds for a forwarder to answer, or to end
+_PATIENCE = 20.0  # seconds for a forwarder to end
+_STARTING = 50.0  # seconds for one to answer
+_REMOVAL = 45.0  # of them, for the kernel to remove the devices of one that was killed: tens of milliseconds each
+_WORKER = b"weft.l2.user.front.process"  # in its command
+_FULL, _READ_ONLY = "make room there, see: df -h {0}; df -i {0}", "mount it writable, see: findmnt -T {0}"
+_REMEDIES = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _READ_ONLY}
 _FLOCK = struct.Struct("hhqqi0q")  # struct flock of 64-bit Linux
 
 
@@ -43,7 +51,7 @@ def run_directories(namespace: Path) -> list[Path]:
 
 def forget(directory: Path) -> None:
     """Removes what a forwarder keeps there, the lock last; the directory too, unless somebody starts the next one."""
-    for name in ("control.sock", "log", "workers", "pid"):
+    for name in ("control.sock", "log", "log.before", "workers", "pid"):
         (directory / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         directory.rmdir()
@@ -92,24 +100,39 @@ def _readable(handle: int) -> bool:
 
 
 def workers(directory: Path) -> int:
-    """A descriptor that workers inherit, once none of an earlier forwarder is left. Raises TimeoutError."""
-    lock = os.open(directory / "workers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    until = time.monotonic() + _PATIENCE / 2
+    """A descriptor that workers inherit, once an earlier forwarder and its workers are gone, with their devices.
+
+    A worker that hangs does not see that its forwarder is gone, and is ended. Raises TimeoutError.
+    """
+    path = directory / "workers"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    begun = time.monotonic()
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > until:
-                raise TimeoutError(
-                    f"workers of an earlier forwarder do not end: see fuser {directory}/workers"
-                ) from None
-            time.sleep(0.01)
+            if (waited := time.monotonic() - begun) > _REMOVAL:
+                raise TimeoutError(f"workers of an earlier forwarder do not end: see fuser {path}") from None
+            if waited > control.PATIENCE:
+                _end_workers(path)
+            time.sleep(0.01 if waited < control.PATIENCE else 0.2)
         else:
             return lock
 
 
+def _end_workers(lock: Path) -> None:
+    """Ends those that have the file open; one that ends already has no files any more."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            opened = any(file.samefile(lock) for file in (process / "fd").iterdir())
+            if opened and _WORKER in (process / "cmdline").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
 def connect(directory: Path) -> socket.socket | None:
     """A connection to the forwarder, with a timeout; None where none runs. Raises WeftError where it hangs."""
+    if pid(directory) is None:  # one that was killed takes connections until the kernel has removed its devices
+        return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     connection.settimeout(control.PATIENCE)
     try:
@@ -135,11 +158,37 @@ def hung(directory: Path) -> WeftError:
     )
 
 
+def _written(log: Path) -> BinaryIO:
+    """A new log, with room for what a forwarder says when it can do nothing else. Raises WeftError."""
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > 1:
+            log.replace(log.with_name("log.before"))  # it may tell why the one before ended
+        output = open(log, "wb", buffering=0)  # noqa: SIM115
+        try:
+            output.write(b"\n")
+        except OSError:
+            output.close()
+            raise
+    except OSError as error:
+        where, words = error.filename or log, (error.strerror or str(error)).lower()
+        there = next(each for each in log.parents if each.exists())
+        remedy = _REMEDIES.get(error.errno or 0, "let this user write there").format(there)
+        what = f"the forwarder does not start: cannot write {where}: {words}"
+        raise WeftError(Kind.FAILED, what, where="user datapath", remedy=remedy) from error
+    return output
+
+
+def last_words(directory: Path) -> str:
+    """The last line that the forwarder said, such as why it ended. Raises OSError."""
+    lines = (directory / "log").read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
 def start(
     directory: Path, cluster: str, namespace: str | None, workers: int
 ) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Starts a forwarder, and connects to it or to one that was faster. Raises WeftError with what it said."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-m", "weft.l2.user.forwarder", str(directory), "--cluster", cluster]
     command += ["--namespace", namespace] if namespace else []
     command += ["--workers", str(workers)]
@@ -147,7 +196,7 @@ def start(
     # The same weft as ours; and no pool of threads for what numpy computes here.
     environment = os.environ | {"PYTHONPATH": found, "OPENBLAS_NUM_THREADS": "1"}
     said = directory / "log"
-    with open(said, "wb") as output:
+    with _written(said) as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -157,7 +206,7 @@ def start(
             start_new_session=True,  # signals to the agent's group are not for it
             cwd="/",
         )
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _STARTING
     while time.monotonic() < until:
         if process.poll() not in (None, TAKEN):
             break
@@ -165,7 +214,9 @@ def start(
         if connection is not None:
             return connection, process
         time.sleep(0.01)
-    lines = said.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
     raise WeftError(
-        Kind.FAILED, f"the forwarder does not start: {lines[-1]}", where="user datapath", remedy=f"see {said}"
+        Kind.FAILED,
+        f"the forwarder does not start: {last_words(directory)}",
+        where="user datapath",
+        remedy=f"see {said}",
     )

@@ -12,20 +12,26 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import NamedTuple, Protocol
 
 from weft.model.errors import Kind, WeftError
 from weft.netlink import outside
 from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel
 
-if TYPE_CHECKING:
-    from weft.l2.user.underlay import Arrival
-
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
 ROOM = 8 << 20  # octets that may wait
 _IP_MULTICAST_ALL, _IP_RECVTOS, _IPV6_RECVTCLASS, _IPV6_MULTICAST_ALL = 49, 13, 66, 29
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+
+
+class Arrival(NamedTuple):
+    """`octets` in the buffer, in datagrams of `size` each (the last may be shorter), from `vtep`; `tos`: outer."""
+
+    octets: int
+    size: int
+    vtep: str
+    tos: int
 
 
 class Receivers(Protocol):

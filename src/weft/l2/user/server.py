@@ -147,11 +147,12 @@ def _same(namespace: Path, inode: int) -> bool:
 
 def listen(path: Path) -> socket.socket:
     """The control socket, which its owner alone may use."""
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     mask = os.umask(0o177)
     try:
         listener.bind(str(path))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.umask(mask)
     listener.listen(16)

@@ -17,10 +17,9 @@ import struct
 import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from weft.l2.user import receiver as receiving
-from weft.l2.user.receiver import SOL_UDP, UDP_GRO, UDP_SEGMENT, Own, Receivers
+from weft.l2.user.receiver import SOL_UDP, UDP_GRO, UDP_SEGMENT, Arrival, Own, Receivers
 from weft.netlink import outside
 
 SOURCE_PORTS = 16
@@ -34,15 +33,6 @@ _TRAIN_TOO_BIG = (errno.EINVAL, errno.EMSGSIZE)  # what older and newer kernels 
 
 Buffers = Sequence[bytes | bytearray | memoryview]
 Ancillary = tuple[tuple[int, int, bytes], ...]
-
-
-class Arrival(NamedTuple):
-    """`octets` in the buffer, in datagrams of `size` each (the last may be shorter), from `vtep`; `tos`: outer."""
-
-    octets: int
-    size: int
-    vtep: str
-    tos: int
 
 
 class Underlay:
@@ -151,6 +141,9 @@ class Underlay:
 
     def send_train(self, bucket: int, vtep: str, data: memoryview, size: int, tos: int) -> None:
         """Datagrams of `size` octets, the last maybe shorter, in as few calls as the kernel takes. Raises OSError."""
+        if len(data) <= size:
+            self.send(bucket, vtep, (data,), tos)
+            return
         step = self.most(size)
         if len(data) <= step:
             self.send_segments(bucket, vtep, (data,), len(data), size, tos)

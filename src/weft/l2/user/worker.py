@@ -52,12 +52,15 @@ class Worker:
         self.engine.sweep(now)
 
     def close(self) -> None:
-        steps: list[control.Step] = [control.UnsetTunnel(name) for name in self._world.tunnels]
-        for step in (*steps, *(control.UnsetPort(state.port) for state in self._world.ports.values())):
-            try:
-                self._changes.make(step)
-            except (WeftError, OSError) as error:
-                log.warning("end", error=str(error))
+        steps = tuple(control.UnsetTunnel(name) for name in self._world.tunnels)
+        wrong = [failure.error() for failure in self.apply(steps).failures]
+        for error in (*wrong, *self._changes.unset_ports()):
+            log.warning("end", error=str(error))
+
+    def leave(self) -> None:
+        """Gives all devices back, before an end in which nothing else is put right."""
+        with self.engine.still():
+            attach.each_at_once(lambda state: state.device.close(), list(self._world.ports.values()))
 
     def apply(self, steps: tuple[control.Step, ...]) -> control.Done:
         failures = []

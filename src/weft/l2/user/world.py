@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from weft.plan.tables import Rows, Table, Tables
 from weft.wire.vxlan import Vxlan
 
 _ETHERNET = 14
+Name = TypeVar("Name", str, SegmentKey)
 
 
 @dataclass(slots=True)
@@ -136,11 +138,14 @@ class Tally:
     def keep(self, ports: Container[str], segments: Container[SegmentKey]) -> None:
         """Forgets the others; may be called by any thread."""
         for of_ports in (self.port_in, self.port_in_octets, self.port_out, self.port_out_octets):
-            for name in [name for name in list(of_ports) if name not in ports]:
-                of_ports.pop(name, None)
+            _keep(of_ports, ports)
         for of_segments in (self.tunnel_in, self.tunnel_in_octets, self.tunnel_out, self.tunnel_out_octets):
-            for key in [key for key in list(of_segments) if key not in segments]:
-                of_segments.pop(key, None)
+            _keep(of_segments, segments)
+
+
+def _keep(counts: Counter[Name], there: Container[Name]) -> None:
+    for name in [name for name in list(counts) if name not in there]:
+        counts.pop(name, None)
 
 
 @dataclass(slots=True)

@@ -10,11 +10,12 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from tests.frozen import freeze
-from tests.l2.l2_world import BLUE, IPS, MACS, Overlay, Underlay, bring, ip, reaches
+from tests.l2.l2_world import BLUE, IPS, MACS, PATIENCE, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.front.front_stage import NAMES, RED, alive, networks, plan, several, taps
 from tests.l2.user.iptunnel import tunnel_stage
 from tests.l2.user.iptunnel.tunnel_stage import tunnels
@@ -27,10 +28,12 @@ from weft.l2.user.front.child import Child
 from weft.l2.user.iptunnel.tunnels import IpTunnels
 from weft.model.errors import WeftError
 from weft.model.network import Arp, SegmentKey
+from weft.model.port import Attach
 from weft.netlink.namespace import socket_in
 from weft.plan.diff import diff
 from weft.plan.node import NodePlan, Observed
-from weft.plan.operations import PutPort
+from weft.plan.operations import PutPort, PutSegment
+from weft.plan.port import LocalPort
 from weft.wire.address import BROADCAST
 from weft.wire.arp import request
 from weft.wire.ethernet import ARP, Ethernet
@@ -79,11 +82,11 @@ class Numbered:
 
     def __init__(self, source: str, target: str, address: str) -> None:
         self.sent, self.came = 0, 0
-        self._stop = threading.Event()
+        self._stop, self._all_sent = threading.Event(), threading.Event()
         self._out = socket_in(source, socket.AF_INET, socket.SOCK_DGRAM)
         self._in = socket_in(target, socket.AF_INET, socket.SOCK_DGRAM)
         self._in.bind((address, 7100))
-        self._in.settimeout(0.5)
+        self._in.settimeout(3.0)
         self._out.connect((address, 7100))
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._send, self._take)]
         for thread in self._threads:
@@ -98,18 +101,18 @@ class Numbered:
             self.sent += 1
 
     def _take(self) -> None:
-        while True:
+        while not self._all_sent.is_set() or self.came < self.sent:
             try:
                 self._in.recv(100)
             except TimeoutError:
-                if self._stop.is_set():
+                if self._all_sent.is_set():
                     return
             else:
                 self.came += 1
 
     def end(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
+        for event, thread in zip((self._stop, self._all_sent), self._threads, strict=True):
+            event.set()
             thread.join()
         self._in.close()
         self._out.close()
@@ -130,7 +133,7 @@ def told(path: UserDatapath, what: str) -> None:
     found: list[Event] = []
     fd = path.events_fd()
     while not any(what in event.what for event in found):
-        assert select.select([fd], [], [], 10)[0], f"only this came: {found}"
+        assert select.select([fd], [], [], PATIENCE)[0], f"only this came: {found}"
         found += path.events()
 
 
@@ -163,6 +166,33 @@ def test_a_worker_that_is_killed_takes_its_own_networks_alone(
         assert bring(mine, plan(underlay, 0, overlay)) == []  # type: ignore[arg-type]
 
 
+def test_a_worker_that_hangs_holds_nobody_else_s_networks(underlay: Underlay) -> None:
+    with networks(underlay) as (mine, _):
+        workers, wanted = pids(mine), narrower(plan(underlay, 0))
+        operations = diff(wanted, mine.observe())
+        freeze(workers[1])
+        applied = mine.apply(operations)
+        assert {operation.segment.key for operation in applied.done if isinstance(operation, PutSegment)} == {BLUE}
+        assert {operation.port.name for operation in applied.done if isinstance(operation, PutPort)} == {"a"}
+        assert {str(error) for _, error in applied.failed} >= {"worker 1 of the forwarder: ended while it was asked"}
+        assert mine.observe().segments.keys() == {BLUE}
+        assert reaches(underlay, B4)
+
+        def mended() -> bool:
+            return not mine.apply(diff(wanted, mine.observe())).failed
+
+        assert eventually(mended)
+        assert diff(wanted, mine.observe()) == []
+        assert (pids(mine)[0], alive(workers[1])) == (workers[0], False)
+        assert reaches(underlay, B4, source="c")
+
+
+def narrower(wanted: NodePlan) -> NodePlan:
+    """With another MTU."""
+    segments = {key: replace(segment, mtu=1400) for key, segment in wanted.segments.items()}
+    return replace(wanted, segments=segments, ports={name: replace(p, mtu=1400) for name, p in wanted.ports.items()})
+
+
 def test_with_its_front_every_worker_ends(underlay: Underlay) -> None:
     with networks(underlay) as (mine, _):
         front, workers = mine.pid, pids(mine)
@@ -175,6 +205,40 @@ def test_with_its_front_every_worker_ends(underlay: Underlay) -> None:
         assert [alive(pid) for pid in workers] == [False, False]
         for here, _ in NAMES.values():
             assert reaches(underlay, B4, source=here)
+
+
+def test_a_worker_that_hangs_when_its_front_is_killed_is_ended_by_the_next(underlay: Underlay) -> None:
+    with networks(underlay) as (mine, _):
+        front, workers = mine.pid, pids(mine)
+        assert front is not None
+        freeze(workers[1])
+        os.kill(front, signal.SIGKILL)
+        bring(mine, plan(underlay, 0))  # type: ignore[arg-type]
+        assert [alive(pid) for pid in workers] == [False, False]
+        for here, _ in NAMES.values():
+            assert reaches(underlay, B4, source=here)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_many_devices_of_one_that_was_killed_are_waited_for(underlay: Underlay, workers: int) -> None:
+    wanted = plan(underlay, 0)
+    for name in "ac":
+        underlay.namespace(name)
+    mine = several(underlay, workers=workers)
+    more: dict[str, LocalPort] = {}
+    for name, port in wanted.ports.items():
+        for number in range(1, 41):
+            attach = Attach(kind=port.attach.kind, target=name, interface=f"eth{number}")
+            more[f"{name}{number}"] = replace(port, name=f"{name}{number}", attach=attach, addresses=())
+    wanted = replace(wanted, ports=wanted.ports | more)
+    try:
+        bring(mine, wanted)  # type: ignore[arg-type]
+        os.kill(mine.pid or 0, signal.SIGKILL)
+        assert mine.observe() == Observed()
+        bring(mine, wanted)  # type: ignore[arg-type]
+    finally:
+        mine.stop()
+        mine.close()
 
 
 def test_an_agent_that_comes_again_finds_all_and_leaves_nothing_at_its_cleanup(underlay: Underlay) -> None:
@@ -190,7 +254,7 @@ def test_an_agent_that_comes_again_finds_all_and_leaves_nothing_at_its_cleanup(u
             assert successor.observe() == Observed()
         finally:
             successor.close()
-        assert eventually(lambda: not any(map(alive, (front, *workers))), 20), "nothing to do, nobody there"
+        assert eventually(lambda: not any(map(alive, (front, *workers)))), "nothing to do, nobody there"
 
 
 def test_stopped_nothing_is_left_and_the_port_is_free(underlay: Underlay) -> None:
@@ -247,7 +311,7 @@ def test_both_networks_are_heard_and_spoken_to(underlay: Underlay) -> None:
         def all_heard() -> None:
             wanted, found = {(BLUE, "a"), (RED, "c")}, set()
             while not wanted <= found:
-                assert select.select([mine.punt_fd()], [], [], 10)[0], f"only this came: {found}"
+                assert select.select([mine.punt_fd()], [], [], PATIENCE)[0], f"only this came: {found}"
                 for each in mine.punt():
                     if isinstance(each, Heard) and each.mac == fresh and not each.gone:
                         found.add((each.segment, each.port))
@@ -264,7 +328,7 @@ def test_both_networks_are_heard_and_spoken_to(underlay: Underlay) -> None:
         all_heard()
         for key, name in ((BLUE, "a"), (RED, "c")):
             with socket_in(f"{underlay.prefix}{name}", socket.AF_PACKET, socket.SOCK_RAW) as listener:
-                listener.settimeout(5)
+                listener.settimeout(PATIENCE)
                 listener.bind(("eth0", 0x88B5))
                 said = Ethernet(MACS[0], fresh, 0x88B5).encode(name.encode() * 46)
                 mine.inject(key, said, ToPorts(name))
@@ -316,7 +380,7 @@ def test_an_ip_tunnel_is_one_worker_s(underlay: Underlay) -> None:
             wanted = tunnel_stage.plan(underlay, 0)
             for _ in range(2):
                 tunnel_stage.bring(mine, wanted)
-                ip(here, "ping", "-c", "2", "-i", "0.05", "-W", "1", tunnel_stage.OWN[1])
+                ip(here, "ping", "-c", "2", "-i", "0.05", "-W", "10", tunnel_stage.OWN[1])
                 state = mine._client.ask(control.Observe(), start=False)
                 assert isinstance(state, control.State)
                 worker, idle = state.workers
@@ -330,15 +394,15 @@ def test_an_ip_tunnel_is_one_worker_s(underlay: Underlay) -> None:
 
 
 def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "PATIENCE", 2.0)
     ended = threading.Event()
     kept = os.open(os.devnull, os.O_RDONLY)
     child = Child(0, "default", kept, lambda _: None, lambda _: None, lambda _: ended.set())
     try:
         assert isinstance(child.ask(control.Observe()), control.State)
         freeze(child.pid)
+        monkeypatch.setattr(control, "PATIENCE", 2.0)
         assert child.ask(control.Observe()) is None
-        assert ended.wait(10)
+        assert ended.wait(PATIENCE)
     finally:
         child.close()
         os.close(kept)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from weft.l2.user.front.strays import LONGEST, Replayed, Strays, read
-from weft.l2.user.underlay import Arrival
+from weft.l2.user.receiver import Arrival
 from weft.model.network import SegmentKey
 from weft.wire.vxlan import Vxlan
 

@@ -12,7 +12,7 @@ from tests.wire.wire_frames import frames_of
 from weft.l2.user import vnet
 from weft.l2.user.iptunnel.egress import TunnelEgress
 from weft.l2.user.iptunnel.ingress import TunnelIngress
-from weft.l2.user.underlay import Arrival
+from weft.l2.user.receiver import Arrival
 from weft.wire.ipv4 import IPv4
 from weft.wire.packet import dissect
 

@@ -16,8 +16,8 @@ from weft.l2.user.iptunnel.batch import Batch
 from weft.l2.user.iptunnel.egress import TunnelEgress
 from weft.l2.user.iptunnel.ingress import TunnelIngress
 from weft.l2.user.iptunnel.routes import Routes
+from weft.l2.user.receiver import Arrival
 from weft.l2.user.tx.split import finish
-from weft.l2.user.underlay import Arrival
 from weft.plan import tables
 from weft.wire.icmp import TIME_EXCEEDED, UNREACHABLE, Icmp
 from weft.wire.ipv4 import IPv4

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.l2.l2_world import Underlay, ip
+from tests.l2.l2_world import PATIENCE, Underlay, ip
 from tests.l2.user.iptunnel.tunnel_stage import DEVICE, OWN, bring, plan, tunnels
 from tests.l2.user.stage import captured, datagram, eventually, sha256, stream
 from weft.l2.user.iptunnel.tunnels import IpTunnels
@@ -35,7 +35,10 @@ REPOSITORY = Path(__file__).resolve().parents[4]
 
 def ping(host: str, *words: str) -> str:
     return subprocess.run(
-        ["ip", "netns", "exec", host, "ping", "-c", "1", "-W", "5", *words], capture_output=True, text=True, check=False
+        ["ip", "netns", "exec", host, "ping", "-c", "1", "-W", "10", *words],
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout
 
 
@@ -60,7 +63,7 @@ def test_packets_cross_as_flannels(underlay: Underlay) -> None:
 
 def _oversized(host: str) -> str:
     """What the stack says of a packet that must not be fragmented and is longer than the tunnel's MTU."""
-    command = ["ip", "netns", "exec", host, "ping", "-c", "1", "-W", "5", "-M", "do", "-s", "1460", OWN[1]]
+    command = ["ip", "netns", "exec", host, "ping", "-c", "1", "-W", "10", "-M", "do", "-s", "1460", OWN[1]]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     return run.stdout + run.stderr
 
@@ -120,7 +123,7 @@ def probed(source: str, target: str) -> Iterator[list[int]]:
         socket_in(source, socket.AF_INET, socket.SOCK_DGRAM) as giver,
     ):
         taker.bind((OWN[1], 7000))
-        taker.settimeout(1)
+        taker.settimeout(3)
 
         def take() -> None:
             while True:
@@ -166,7 +169,7 @@ def test_routes_are_replaced_under_traffic(underlay: Underlay) -> None:
 
 _OWNER = """
 import sys, time
-from tests.l2.l2_world import Underlay
+from tests.l2.l2_world import PATIENCE, Underlay
 from tests.l2.user.iptunnel.tunnel_stage import bring, plan
 from weft.l2.user.iptunnel.tunnels import IpTunnels
 world = Underlay(sys.argv[1], (sys.argv[1] + "h1", sys.argv[1] + "h2"))
@@ -210,7 +213,7 @@ def test_a_removed_device_is_told_and_made_again(underlay: Underlay) -> None:
     with tunnels(underlay) as (mine, _):
         fd = mine.events_fd()
         ip(here, "ip", "link", "delete", DEVICE)
-        assert select.select([fd], [], [], 10)[0]
+        assert select.select([fd], [], [], PATIENCE)[0]
         assert [what.split(":")[0] for what in mine.events()] == [f"ip tunnel {DEVICE}"]
         assert bring(mine, plan(underlay, 0)) != []
         assert "ttl=62" in ping(here, OWN[1])
@@ -227,7 +230,7 @@ def test_a_dead_forwarder_is_told_and_replaced(underlay: Underlay) -> None:
         fd = mine.events_fd()
         assert mine.pid is not None
         os.kill(mine.pid, signal.SIGKILL)
-        assert select.select([fd], [], [], 10)[0]
+        assert select.select([fd], [], [], PATIENCE)[0]
         assert mine.events() == ["the forwarder ended"]
         assert mine.observe() == {}
         bring(mine, plan(underlay, 0))

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.l2.user.frames import BROADCAST, A, B, C, arp, tcp, udp
+from tests.l2.user.frames import BROADCAST, A, B, C, arp, echo, tcp, udp
 from tests.l2.user.tx.test_split import datagrams
+from weft.l2.user.receiver import Arrival
 from weft.l2.user.rx import flows
 from weft.l2.user.rx.ingress import Ingress
 from weft.l2.user.switch import Entry
-from weft.l2.user.underlay import Arrival, Underlay
+from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 from weft.model.network import Arp, SegmentKey
 from weft.model.port import Attach, AttachKind
@@ -67,6 +68,13 @@ def _pool() -> list[Train]:
         udp(b"x", dst=BROADCAST),
         udp(b"x", dst=C),
         arp(bytes(28)),
+        echo(4, 1),
+        echo(4, 2, bytes(1500)),
+        echo(6, 1),
+        echo(6, 2)[:60],
+        udp(b"another protocol")[:23] + b"\x32" + udp(b"another protocol")[24:],
+        udp(b"another protocol")[:23] + b"\x06" + udp(b"another protocol")[24:],
+        tcp(b"", version=6)[:20] + b"\x3c" + tcp(b"", version=6)[21:],
     ]
     frames += [tcp(b"", version=version, tos=tos) for version in (4, 6) for tos in (0, 1, 2, 3)]
     frames += [tcp(b"data", tags=(Tag(7),)), tcp(b"", ports=(1, 2)), tcp(bytes(3000)), tcp(b"", dont_fragment=False)]
@@ -331,6 +339,8 @@ FRAGMENT = SHORT[:20] + b"\x20" + SHORT[21:]
         [uncut(udp(bytes(200)), 100), uncut(udp(bytes(192)), 100)],
         [comes(SUMLESS), comes(SUMLESS), comes(SUMLESS)],
         [comes(b""), comes(SHORT, b"")],
+        [comes(echo(4, 1)), comes(echo(4, 2)), comes(echo(4, 3), echo(4, 4), SHORT), comes(echo(4, 5, bytes(1500)))],
+        [comes(echo(6, 1)), comes(echo(6, 2)), comes(echo(6, 3), echo(6, 4), SHORT), comes(echo(6, 5)[:50])],
         [comes(FRAGMENT), comes(FRAGMENT), comes(_unfinished(SHORT)[:20] + b"\x20" + _unfinished(SHORT)[21:])],
         [("unplug", "left")],
         [("plug", "left", False), ("speaks", "left", B)],
@@ -351,7 +361,8 @@ def test_what_is_remembered_ends_with_its_reason(then: list[tuple[object, ...]])
 
 def test_a_flow_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its second datagram does not take the slow path."""
-    for train in (POOL[0], *[each for each in POOL if len(each) > 4][:2]):
+    echoes = [(Vxlan(5000).encode() + echo(version),) for version in (4, 6)]
+    for train in (POOL[0], *echoes, *[each for each in POOL if len(each) > 4][:2]):
         host, step = forward(True, []), ("comes", train, MEMBER, 0, 5000)
         host.comes(*step[1:])
         host.comes(*step[1:])  # the first one's MAC was new, which is a change

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.l2.user.frames import BROADCAST, HOSTS, A, B, C, arp, offloaded, tcp, udp
+from tests.l2.user.frames import BROADCAST, HOSTS, A, B, C, arp, echo, offloaded, tcp, udp
 from tests.l2.user.iptunnel.fakes import FakeDevice
 from weft.l2.user import vnet
 from weft.l2.user.control import Overheard
@@ -156,6 +156,7 @@ _PLAIN = st.one_of(
         st.sampled_from([4, 6]),
         _FLOWS,
     ),
+    st.builds(echo, st.sampled_from([4, 6]), st.integers(0, 9), st.binary(max_size=8)),
     st.builds(lambda tos: tcp(b"x", tos=tos), st.integers(0, 3)),
     st.sampled_from([tcp(b"x", tags=(Tag(7),)), arp(arps.request(A, *HOSTS[4]).encode()), solicitation()]),
     st.binary(max_size=70),
@@ -289,6 +290,22 @@ def test_a_flow_is_found_from_its_third_frame_on_until_its_epoch_ends() -> None:
         change(node, step, now)
         later = now + (step[1] if step[0] == "wait" else 0)
         assert found(node, frame, later) is None, number
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_echo_requests_are_one_flow(version: int) -> None:
+    node, now = Node(), 1.0
+    node.state.put(Table.FLOOD, tables.flood(PEERS[:1]))
+    frames = [PLAIN + echo(version, number) for number in range(3)]
+    node.send("a", frames[:2], now)
+    assert found(node, frames[2], now) is not None
+
+
+def test_who_has_an_address_is_never_a_flow() -> None:
+    node, now = Node(), 1.0
+    node.state.put(Table.FLOOD, tables.flood(PEERS[:1]))
+    node.send("a", [PLAIN + solicitation()] * 3, now)
+    assert found(node, PLAIN + solicitation(), now) is None
 
 
 def found(node: Node, frame: bytes, now: float) -> Flow | None:

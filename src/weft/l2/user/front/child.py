@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import msgspec
 import structlog
@@ -16,6 +17,7 @@ from weft.l2.user import control
 from weft.l2.user.front.feed import Feed
 from weft.l2.user.front.sockets import Name
 from weft.l2.user.front.strays import LONGEST
+from weft.l2.user.line import Line
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 
@@ -51,8 +53,8 @@ class Child:
         with feed_end, strays_end:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(*handed, inherited), cwd="/")
         try:
-            self._asked, self._alerts = self._feed.connect(), self._feed.connect()
-            self._asked.settimeout(control.PATIENCE)
+            self._line = Line(self._feed.connect(), self._feed.connect())
+            self._alerts = self._feed.connect()
             self._feed.within(control.PATIENCE)
             self._alerts.sendall(control.pack(control.Listen()))
             control.receive(self._alerts)
@@ -71,25 +73,24 @@ class Child:
 
     def send(self, request: control.Request) -> None:
         """Whose answer is to be read then."""
-        with contextlib.suppress(OSError):
-            self._asked.sendall(control.pack(request))
+        with contextlib.suppress(OSError), self._alive():
+            self._line.send(control.pack(request))
 
     def answer(self) -> control.Answer | None:
         """Of what was sent; None: it ended, or hung and was ended."""
-        try:
-            return control.receive(self._asked, self._alive)
-        except TimeoutError:
-            log.error("a worker hangs and is ended", worker=self.number, pid=self.pid)
-            self.kill()
-        except (OSError, ValueError, msgspec.DecodeError):
-            pass
+        with contextlib.suppress(OSError, ValueError, msgspec.DecodeError), self._alive():
+            return self._line.answer()
         return None
 
-    def _alive(self) -> bool:
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Ends the worker if it turns out to hang in the block."""
         try:
-            return control.pings(self._feed.connect())
-        except OSError:
-            return False
+            yield
+        except TimeoutError:
+            log.error("a worker hangs and is ended", worker=self.number, pid=self.pid)
+            self._process.kill()
+            raise
 
     def ask(self, request: control.Request) -> control.Answer | None:
         self.send(request)
@@ -97,28 +98,38 @@ class Child:
 
     def lend(self, name: Name, receiver: socket.socket) -> None:
         """Raises OSError."""
-        self._feed.lend(name, receiver)
+        with self._alive():
+            self._feed.lend(name, receiver)
         self.lent.add(name)
 
     def watch(self, segments: frozenset[SegmentKey]) -> None:
         """Raises OSError."""
-        self._feed.watch(segments)
+        with self._alive():
+            self._feed.watch(segments)
 
     def tell(self, client: socket.socket) -> None:
         """Raises OSError."""
-        self._feed.tell(client)
+        with self._alive():
+            self._feed.tell(client)
 
     def keep(self, needed: set[Name]) -> None:
         """Takes back what is not needed."""
         for name in self.lent - needed:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), self._alive():
                 self._feed.withdraw(name)
         self.lent &= needed
 
-    def stop(self) -> None:
-        """As a forwarder is stopped: what would outlive it is removed."""
-        self.ask(control.Stop())
+    def stopped(self) -> None:
+        """After Stop was sent: what would outlive it is removed."""
+        self.answer()
         self.kill(_PATIENCE)
+
+    def gone(self, until: float) -> bool:
+        """Whether it has ended by then (monotonic clock), and its devices with it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, until - time.monotonic()))
+            return True
+        return False
 
     def kill(self, patience: float = 0.0) -> None:
         """Ends it, if it has not ended within so many seconds."""
@@ -129,9 +140,9 @@ class Child:
             self._process.wait()
 
     def close(self) -> None:
-        """When it has ended."""
+        """When it ends; returns when it is gone."""
         self.kill()
-        for each in (self._asked, self._alerts, self.strays):
+        for each in (self._line, self._alerts, self.strays):
             each.close()
         self._feed.close()
 

@@ -15,7 +15,7 @@ import msgspec
 from weft.l2.user.forwarding import Forwarding
 from weft.l2.user.front.sockets import Name
 from weft.l2.user.front.strays import Strays
-from weft.l2.user.underlay import Arrival
+from weft.l2.user.receiver import Arrival
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 

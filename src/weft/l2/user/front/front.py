@@ -1,7 +1,8 @@
 """The front: it forwards nothing, and is one forwarder to the agent. Its workers forward, each its own segments.
 
 Changes go to the worker of their segment; answers are put together. A worker is started when the first segment is
-placed on it. One that ends takes its segments with it: the agent is told, sees them no more, and makes them again.
+placed on it. One that ends takes its segments with it: the agent is told, sees them no more, and makes them again. The
+kernel takes its time to remove many devices; the networks of other workers do not wait for that.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import TypeVar
@@ -28,6 +30,8 @@ from weft.model.network import SegmentKey
 from weft.netlink import outside
 from weft.plan.port import LocalPort
 from weft.plan.segment import Segment
+
+_GRACE = 1.0  # seconds that an apply waits for workers that end, before it fails for their successors
 
 log = structlog.get_logger("weft.user")
 A = TypeVar("A", control.State, control.Counts)
@@ -50,6 +54,8 @@ class Front:
         self._tunnels: set[str] = set()
         self._sockets = Sockets(workers, outside.lender())
         self._children: dict[int, Child] = {}
+        self._ending: set[Child] = set()
+        self._waits = 0.0  # until when an apply waits for those
         self._hearing = Hearing()
         self._lost = 0
         self._tell: Tell = lambda _: None
@@ -68,7 +74,9 @@ class Front:
         with self._lock:
             children, self._children = self._children, {}  # whose end is not told
             for child in children.values():
-                child.stop()
+                child.send(control.Stop())
+            for child in children.values():
+                child.stopped()
             self._sockets.tidy({})
 
     # Changes
@@ -77,6 +85,7 @@ class Front:
         """Steps of one kind, which stand together in a plan's order, are made by all workers at the same time."""
         failures: list[control.Failure] = []
         with self._lock:
+            self._waits = time.monotonic() + _GRACE
             for _, alike in itertools.groupby(enumerate(steps), key=lambda each: type(each[1])):
                 failures += self._make(list(alike))
         return control.Done(tuple(sorted(failures, key=lambda failure: failure.step)))
@@ -138,6 +147,10 @@ class Front:
 
     def _child(self, worker: int) -> Child:
         """A worker's process, started if need be. Raises WeftError."""
+        for before in [each for each in self._ending if each.number == worker]:
+            if not before.gone(self._waits):
+                what = "its devices are still being removed"
+                raise WeftError(Kind.UNREACHABLE, what, where=f"worker {worker} of the forwarder, which ended")
         if worker not in self._children:
             child = Child(worker, self._cluster, self._inherited, self._told, self._pass, self._ended)
             self._children[worker] = child
@@ -243,7 +256,7 @@ class Front:
         answers = {worker: child.answer() for worker, child in asked.items()}
         for worker, child in asked.items():
             if answers[worker] is None:
-                self._ended(child)
+                self._lose(child)
         return answers
 
     # From the workers
@@ -260,15 +273,23 @@ class Front:
         except (KeyError, OSError):
             self._lost += -(-len(stray.octets) // stray.size)
 
-    def _ended(self, child: Child) -> None:
+    def _lose(self, child: Child) -> None:
+        """It ends, and has nothing any more."""
         with self._lock:
-            if self._children.get(child.number) is not child:
+            if self._children.get(child.number) is child:
+                del self._children[child.number]
+                self._ending.add(child)
+                for thing in self._placing.on(child.number):
+                    self._forget(thing)
+                self._tidy()
+
+    def _ended(self, child: Child) -> None:
+        self._lose(child)
+        child.close()
+        with self._lock:
+            if child not in self._ending:
                 return
-            del self._children[child.number]
-            for thing in self._placing.on(child.number):
-                self._forget(thing)
-            self._tidy()
-            child.close()
+            self._ending.remove(child)
         log.warning("a worker ended", worker=child.number, pid=child.pid)
         self._tell(control.Alert(f"worker {child.number} of the forwarder ended", None))
 

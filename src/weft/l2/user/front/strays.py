@@ -14,9 +14,8 @@ from collections.abc import Container
 
 import msgspec
 
-from weft.l2.user.receiver import SOL_UDP, UDP_GRO
+from weft.l2.user.receiver import SOL_UDP, UDP_GRO, Arrival
 from weft.l2.user.rx.arrive import uncut
-from weft.l2.user.underlay import Arrival
 from weft.model.network import SegmentKey
 
 _HEADER = 8

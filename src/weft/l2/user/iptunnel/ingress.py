@@ -12,12 +12,12 @@ from weft.l2.user import vnet
 from weft.l2.user.framing import BARE
 from weft.l2.user.iptunnel import answer, header
 from weft.l2.user.iptunnel.state import TunnelState
+from weft.l2.user.receiver import Arrival
 from weft.l2.user.rx.merge import merged
 from weft.l2.user.rx.pieces import Pieces, one
 from weft.l2.user.rx.stream import BUFFER, LEAD, ROOM, Streams
 from weft.l2.user.trains import incoming
 from weft.l2.user.tx.egress import reason
-from weft.l2.user.underlay import Arrival
 from weft.l2.user.world import Tally
 
 BUDGET = 64  # datagrams or trains of one socket before others have their turn

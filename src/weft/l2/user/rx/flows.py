@@ -1,7 +1,7 @@
 """What the slow path found, kept by flow: what comes again goes the same way without being asked all of it again.
 
 A flow here is what one host sends to another inside of one segment: VTEP, VXLAN header, MACs, IP version, traffic class
-and protocol, addresses; TCP or UDP, no fragments, no options in IPv4's header, to one local port. All that
+and protocol, addresses; no fragments, no options, to one local port. All that
 weft.l2.user.rx.ingress asks of a datagram is answered by these and by tables, but for its length, its checksum (is it
 unfinished?) and the outer mark. Those are looked at each time; what is not as usual is left to the slow path.
 
@@ -20,15 +20,16 @@ from weft.l2.user import vnet
 from weft.l2.user.checksums import MODULUS, total
 from weft.l2.user.device import Buffers
 from weft.l2.user.framing import VXLAN
+from weft.l2.user.receiver import Arrival
 from weft.l2.user.rx.stream import Streams
 from weft.l2.user.switch import Entry
-from weft.l2.user.underlay import Arrival, Underlay
+from weft.l2.user.underlay import Underlay
 from weft.l2.user.vnet import Offload
 from weft.l2.user.world import PortState, SegmentState, Tally, World
 
 FLOWS = 4096
 ODD_MARK = 1  # ECT(1) and CE change inner packets (weft.l2.user.ecn)
-_TCP, _UDP = 6, 17
+_TCP, _UDP, _ICMPV6 = 6, 17, 58
 _CHECKSUM = {_TCP: 16, _UDP: 6}
 _IP = VXLAN.ip
 _IPV4, _IPV6 = 0x45, 6
@@ -42,23 +43,33 @@ _KEYS: dict[int, _Fields] = {
 }
 
 
-class _Kind:
-    """Datagrams of TCP or UDP: `key` reads what names a flow, `fields` length and checksum. `tcp`: where TCP's header
-    starts, 0 for UDP. `rest`: what the pseudo header's sum is made of beside addresses and length; `least`: octets that
-    are looked at; `unfinished`: the offload header for such a checksum."""
+def _finished(_data: bytes | memoryview, _at: int) -> tuple[int, int]:
+    """Fields of what has no checksum that others finish."""
+    return 0, 0
 
-    def __init__(self, version: int, protocol: int) -> None:
+
+class _Kind:
+    """Datagrams of TCP, of UDP, or (None) of another protocol. `key` reads what names a flow, `fields` length and
+    checksum. `tcp`: where TCP's header starts, 0 for others. `rest`: what the pseudo header's sum is made of beside
+    addresses and length; `least`: octets that are looked at; `unfinished`: the offload header for such a checksum."""
+
+    def __init__(self, version: int, protocol: int | None) -> None:
         upper, length = (_IP + 20, _IP + 2) if version == 4 else (_IP + 40, _IP + 4)
+        self.addresses = slice(_IP + (12 if version == 4 else 8), upper)
+        if protocol is None:
+            self.key, self.tcp, self.least, self.rest = _KEYS[version], 0, upper, 0
+            self.fields: _Fields = _finished
+            self.unfinished = vnet.PLAIN
+            return
         checksum = _CHECKSUM[protocol]
         place = upper + checksum
         self.key, self.tcp, self.least = _KEYS[version], upper if protocol == _TCP else 0, place + 2
-        self.fields: _Fields = struct.Struct(f">{length}xH{place - length - 2}xH").unpack_from
-        self.addresses = slice(_IP + (12 if version == 4 else 8), upper)
+        self.fields = struct.Struct(f">{length}xH{place - length - 2}xH").unpack_from
         self.rest = protocol - (20 if version == 4 else 0)  # IPv4's length is that of its header, too
         self.unfinished = Offload(vnet.NEEDS_CSUM, start=upper - VXLAN.front, offset=checksum).encode()
 
 
-_KINDS = {(version, protocol): _Kind(version, protocol) for version in _KEYS for protocol in _CHECKSUM}
+_KINDS = {(version, protocol): _Kind(version, protocol) for version in _KEYS for protocol in (*_CHECKSUM, None)}
 
 
 def _kind(data: bytes) -> _Kind | None:
@@ -66,9 +77,9 @@ def _kind(data: bytes) -> _Kind | None:
     ethertype = data[_IP - 2 : _IP]
     if ethertype == b"\x08\x00" and len(data) >= _IP + 28 and data[_IP] == _IPV4:
         fragment = data[_IP + 6] & 0x3F or data[_IP + 7]
-        return None if fragment else _KINDS.get((4, data[_IP + 9]))
+        return None if fragment else _KINDS.get((4, data[_IP + 9]), _KINDS[4, None])
     if ethertype == b"\x86\xdd" and len(data) >= _IP + 48 and data[_IP] >> 4 == _IPV6:
-        return _KINDS.get((6, data[_IP + 6]))
+        return _KINDS.get((6, None if data[_IP + 6] == _ICMPV6 else data[_IP + 6]))
     return None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from weft.l2.user import ecn, vnet
 from weft.l2.user.framing import VXLAN
+from weft.l2.user.receiver import Arrival
 from weft.l2.user.rx.arrive import delivery, uncut
 from weft.l2.user.rx.cut import cut
 from weft.l2.user.rx.flows import ODD_MARK, FlowCache
@@ -20,7 +21,7 @@ from weft.l2.user.rx.merge import merged
 from weft.l2.user.rx.pieces import Pieces, one
 from weft.l2.user.rx.stream import BUFFER, LEAD, ROOM, Streams
 from weft.l2.user.trains import incoming
-from weft.l2.user.underlay import Arrival, Underlay
+from weft.l2.user.underlay import Underlay
 from weft.l2.user.world import SegmentState, Tally, World
 from weft.model.network import SegmentKey
 

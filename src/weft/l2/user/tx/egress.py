@@ -167,14 +167,14 @@ class Egress:
 
     def _wait(self, frame: memoryview, to: tuple[Place, ...]) -> None:
         """A single datagram waits for its like."""
-        self._pass(to)
+        if self._bundle.tags:
+            self._pass(to)
         for place in to:
             self._batches.put(place, frame)
 
     def _pass(self, to: tuple[Place, ...]) -> None:
         """Something is sent that may be of a flow whose big frames wait, and keeps its order."""
-        tags = self._bundle.tags
-        if tags and any(waits[0].bucket == to[0].bucket for waits, _ in tags):
+        if any(waits[0].bucket == to[0].bucket for waits, _ in self._bundle.tags):
             self._settle()
 
     def _settle(self) -> None:
@@ -194,7 +194,8 @@ class Egress:
         self._sent(place, 1, octets, failed)
 
     def _flush(self) -> None:
-        self._settle()
+        if self._bundle.tags:
+            self._settle()
         self._batches.flush()
 
     def _sent(self, place: Place, frames: int, octets: int, failed: OSError | None) -> None:

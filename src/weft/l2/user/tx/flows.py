@@ -30,6 +30,7 @@ from weft.l2.user.world import PortState, SegmentState, World
 MOST = 2048  # flows of a port
 _V4 = Struct("26s4x4s2x8s4s")  # up to TOS; fragment, TTL, protocol; addresses; ports
 _V6 = Struct("28s2x38s")  # up to the flow label; next header, hop limit, addresses, ports
+_ICMPV6 = Struct("28s2x36s")  # type and code instead of ports
 _BIG = 1 << 17
 
 Key = tuple[bytes, ...]
@@ -123,7 +124,7 @@ class Flows:
 def _key(buffer: memoryview, key: Key) -> Key | None:
     """What tells the flow of a frame, for which IPv4's fields are `key`; None for what is never remembered."""
     if buffer[22] == 0x86 and buffer[23] == 0xDD:
-        return _V6.unpack_from(buffer)
+        return (_ICMPV6 if buffer[30] == 58 else _V6).unpack_from(buffer)
     if buffer[22] != 0x08 or buffer[23]:
         return None
     return key if whole(buffer[vnet.SIZE :]) else key[:3]
