@@ -90,6 +90,20 @@ def test_a_group_follows_the_vtep_address_to_another_device(underlay: Underlay, 
             ip(host, "ip", "link", "delete", "br0")
 
 
+def test_datagrams_without_checksum_arrive_over_ipv6(underlay: Underlay) -> None:
+    """RFC 7348 section 5: they must be accepted."""
+    frame = Vxlan(5000).encode(udp(b"without checksum", src=MACS[1], dst=MACS[0]))
+    with (
+        stage(underlay, Overlay(six=True)),
+        captured(f"{underlay.prefix}a", "eth0") as frames,
+        socket_in(underlay.hosts[1], socket.AF_INET6, socket.SOCK_DGRAM) as out,
+    ):
+        out.setsockopt(17, 101, 1)  # UDP_NO_CHECK6_TX
+        out.bind((underlay.vteps6[1], 0))
+        out.sendto(frame, (underlay.vteps6[0], 4789))
+        assert eventually(lambda: any(b"without checksum" in each for each in frames))
+
+
 def test_suppress_keeps_arp_at_home(underlay: Underlay) -> None:
     with stage(underlay, Overlay()), captured(underlay.hosts[0], "eth1") as frames:
         assert reaches(underlay, B4)

@@ -20,6 +20,7 @@ from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
+_UDP_NO_CHECK6_RX = 102
 ROOM = 8 << 20  # octets that may wait
 _IP_MULTICAST_ALL, _IP_RECVTOS, _IPV6_RECVTCLASS, _IPV6_MULTICAST_ALL = 49, 13, 66, 29
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
@@ -73,6 +74,7 @@ def unicast(address: str, port: int, lender: str | None, shared: bool = False) -
         if ipv6:
             receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             receiver.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
+            offered(receiver, _UDP_NO_CHECK6_RX, 1)  # RFC 7348 section 5: without a checksum, too (RFC 6935)
         else:
             receiver.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
         offered(receiver, UDP_GRO, 1)
