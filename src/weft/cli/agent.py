@@ -123,7 +123,7 @@ def permitted() -> None:
         raise WeftError(
             Kind.REFUSED,
             "this user may not configure this host's network (CAP_NET_ADMIN is missing)",
-            remedy="run it as root; `weft lab up` needs no root",
+            remedy="run it as root; `weft lab up` needs no root, nor datapath user with `weft outside`",
         )
 
 

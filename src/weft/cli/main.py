@@ -108,6 +108,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _usage(error: Exception) -> int:
     """A wrong command line, in one line; a command group without a command shows its help."""
     message = str(getattr(error, "format_message")()).rstrip(".")  # noqa: B009 - typer keeps the class to itself
+    message = message.replace(": Value error, ", ": ")
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "weft"
     if context is not None and message.startswith("Usage:"):

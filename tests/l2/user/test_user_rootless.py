@@ -84,7 +84,11 @@ def test_what_a_killed_lender_left_is_taken_over(place: Path) -> None:
 
 def _as_nobody(host: str, place: Path, *command: str, **more: object) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])
-    told = {"PYTHONPATH": paths, "HOME": str(place), "WEFT_OUTSIDE": str(place / f"{host}.sock")}
+    told = {
+        "PYTHONPATH": paths,
+        "HOME": str(place),
+        "WEFT_OUTSIDE": os.path.relpath(place / f"{host}.sock", REPOSITORY),
+    }
     words = ["ip", "netns", "exec", host, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     words += ["env", *(f"{name}={value}" for name, value in told.items()), *command]
     return subprocess.Popen(words, text=True, cwd=REPOSITORY, **more)  # type: ignore[call-overload, no-any-return]

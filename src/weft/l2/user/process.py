@@ -25,6 +25,7 @@ from urllib.parse import quote
 import weft
 from weft.l2.user import control
 from weft.model.errors import Kind, WeftError
+from weft.netlink import outside
 from weft.netlink.namespace import Namespace, entered
 
 TAKEN = 3  # exit code of a forwarder that finds another one serving its host
@@ -195,6 +196,8 @@ def start(
     found = os.pathsep.join([str(Path(weft.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     # The same weft as ours; and no pool of threads for what numpy computes here.
     environment = os.environ | {"PYTHONPATH": found, "OPENBLAS_NUM_THREADS": "1"}
+    if lender := outside.lender():
+        environment[outside.ENVIRONMENT] = os.path.abspath(lender)  # it works elsewhere
     said = directory / "log"
     with _written(said) as output:
         process = subprocess.Popen(
