@@ -74,7 +74,7 @@ class Ordinary:
             },
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=550,
             check=False,
         )
 

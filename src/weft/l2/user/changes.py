@@ -78,11 +78,28 @@ class Changes:
         return self._world.underlays[place]
 
     def _join(self, underlay: Underlay, segment: Segment) -> None:
-        if segment.group is None or segment.group in underlay.groups:
+        if segment.group is None:
             return
-        index = interface(segment.vtep, f"segment {segment.key}", outside.lender())
-        receiver = underlay.join(segment.group, index)
-        self._engine.watch_receiver(underlay, receiver)
+        there = segment.group in underlay.groups
+        receiver = underlay.join(segment.group, _device(segment))
+        if not there:
+            self._engine.watch_receiver(underlay, receiver)
+
+    def flaws(self) -> dict[SegmentKey, tuple[str, ...]]:
+        """What is wrong with segments: a group whose device does not hold the VTEP address any more."""
+        found: dict[SegmentKey, tuple[str, ...]] = {}
+        devices: dict[str, int] = {}
+        for key, state in self._world.segments.items():
+            if state.segment.group is None:
+                continue
+            try:
+                device = devices.setdefault(state.segment.vtep, 0) or _device(state.segment)
+            except (WeftError, OSError):
+                continue  # the address is nowhere, and may come back
+            devices[state.segment.vtep] = device
+            if device != state.underlay.device:
+                found[key] = (f"group {state.segment.group} is not joined on the device of {state.segment.vtep}",)
+        return found
 
     def _unset_segment(self, key: SegmentKey) -> None:
         for state in [each for each in self._world.ports.values() if each.port.segment == key]:
@@ -151,3 +168,8 @@ class Changes:
             del self._world.ports[there.port.name]
             if state := self._world.segments.get(there.port.segment):
                 self._world.ears.gone(there.port.segment, state.switch.unplug(there.port.name))
+
+
+def _device(segment: Segment) -> int:
+    """The index of the device that holds a segment's VTEP address. Raises WeftError."""
+    return interface(segment.vtep, f"segment {segment.key}", outside.lender())

@@ -74,10 +74,10 @@ class Worker:
     def observe(self) -> control.State:
         world, now = self._world, time.monotonic()
         self._remembered()
-        held = []
+        held, ill = [], self._changes.flaws()
         for key, state in world.segments.items():
             ports = [each for each in world.ports.values() if each.port.segment == key]
-            flaws = {each.port.name: tuple(_flaws(each)) for each in ports}
+            flaws = {each.port.name: tuple(_flaws(each)) for each in ports} | {"": ill.get(key, ())}
             held.append(
                 control.Held(
                     state.segment,
