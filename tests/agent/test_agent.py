@@ -20,7 +20,7 @@ from weft.model.errors import WeftError
 from weft.model.intent import Intent
 from weft.model.network import Arp
 from weft.plan import tables
-from weft.plan.node import NodePlan
+from weft.plan.node import NodePlan, Observed
 from weft.plan.operations import DropPort, DropRows, DropSegment, PutPort, PutRows, PutSegment
 from weft.store import Put, Store, open_store
 from weft.store.intent import update
@@ -322,25 +322,41 @@ def test_an_undeclared_node_says_so() -> None:
 
 
 def test_an_undeclared_node_leaves_its_host_as_it_is() -> None:
-    """A mistyped --node, or a file that lost the node: no reason to take down what works."""
+    """A mistyped --node: no reason to take down what works."""
+
+    async def main() -> None:
+        datapath = FakeDatapath()
+        _, agent = await fed(BEFORE, datapath)
+        agent.reconcile()
+        datapath.log.clear()
+        _, mistyped = await fed(BEFORE, datapath, node="h9")
+        mistyped.reconcile()
+        assert datapath.log == []
+        assert not mistyped.status.in_sync
+        (error,) = mistyped.status.errors
+        assert "h9 is not declared, so what this host has stays as it is" in error
+        agent.reconcile()
+        assert (datapath.log, agent.status.in_sync) == ([], True)
+
+    run(main())
+
+
+def test_a_node_that_is_taken_away_takes_its_networks_along() -> None:
+    """Its agent has seen it declared, and sees it go. One that starts afterwards leaves the host as it is."""
 
     async def main() -> None:
         datapath = FakeDatapath()
         store, agent = await fed(BEFORE, datapath)
         agent.reconcile()
-        datapath.log.clear()
+        _, late = await fed(replace(BEFORE, nodes={}, ports={}), datapath)
+        held = datapath.observe()
+        late.reconcile()
+        assert datapath.observe() == held
         await changed(store, agent, replace(BEFORE, nodes={}, ports={}))
         agent.reconcile()
-        assert datapath.log == []
-        assert not agent.status.in_sync
+        assert datapath.observe() == Observed()
         (error,) = agent.status.errors
-        assert "h1 is not declared, so what this host has stays as it is" in error
-        _, mistyped = await fed(BEFORE, datapath, node="h9")
-        mistyped.reconcile()
-        assert datapath.log == []
-        await changed(store, agent, BEFORE)
-        agent.reconcile()
-        assert (datapath.log, agent.status.in_sync) == ([], True)
+        assert "h1 is not declared; add it under" in error
 
     run(main())
 

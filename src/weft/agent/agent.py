@@ -65,8 +65,7 @@ class Agent:
     """One node's agent. `now` is the monotonic clock, `wall` the one for reports; both in seconds.
 
     `told` is called with the status after each reconcile, `settled` when it is in sync for the first time with what was
-    loaded from the store. `apply_seconds`: how long the last apply took. `contact`:
-    whether the store answers.
+    loaded from the store. `apply_seconds`: how long the last apply took. `contact`: whether the store answers.
     """
 
     def __init__(
@@ -106,8 +105,8 @@ class Agent:
         self._facts: Facts | None = None  # None: must be learned anew
         self._vtep = ""  # the address they were learned for
         self._judged: tuple[int, Facts | None] = (-1, None)
-        self._kept = Held()
-        self._wake = asyncio.Event()
+        self._kept, self._wake = Held(), asyncio.Event()
+        self._member = False  # the node was declared since we started
         self._in_step = False  # the datapath held `_wanted` when we last left it
         self._wanted = self.plan
         self._reporter = Reporter(store, self.keys, node, now, wall, self._trouble)
@@ -296,7 +295,8 @@ class Agent:
         return same and self._in_step and self.feed.settled and self._in_charge() and self.drift.due() is None
 
     def _in_charge(self) -> bool:
-        return in_charge(self.feed, self.node, self._facts)
+        self._member |= self.node in self.feed.world.nodes
+        return in_charge(self.feed, self.node, self._facts, self._member)
 
     def _touch(self) -> bool:
         """As `_converge`, where nothing but endpoints has changed: their rows only."""

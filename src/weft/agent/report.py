@@ -33,11 +33,11 @@ def objections(feed: Feed, node: str, facts: Facts | None, wanted: NodePlan) -> 
     return misplaced(declared, node, facts)
 
 
-def in_charge(feed: Feed, node: str, facts: Facts | None) -> bool:
-    """Whether this store may say what this host has: something was applied to it, for this node, and not for another
-    datapath."""
+def in_charge(feed: Feed, node: str, facts: Facts | None, member: bool) -> bool:
+    """Whether this store may say what this host has: something was applied to it, for this node (or the node was taken
+    away under its agent's eyes: `member`), and not for another datapath."""
     declared = feed.world.nodes.get(node)
-    return feed.applied and declared is not None and not (facts and declared.datapath != facts.datapath)
+    return feed.applied and (member if declared is None else not (facts and declared.datapath != facts.datapath))
 
 
 def misplaced(declared: Node | None, node: str, facts: Facts | None) -> list[str]:

@@ -84,13 +84,9 @@ def _left(old: World, new: World) -> Iterator[tuple[str, str]]:
 
     for name, node in sorted(old.nodes.items()):
         after = new.nodes.get(name)
-        if (after and after.datapath == node.datapath) or not compile_node(old, name).segments:
-            continue
-        way = f"stop its agent, `weft agent --node {name} --cleanup`"
-        if after:
-            yield name, f"stays as it is with datapath {node.datapath}; {way}, start it again"
-        else:
-            yield name, f"stays as it is, and is not declared any more; {way}"
+        if after and after.datapath != node.datapath and compile_node(old, name).segments:
+            way = f"stop its agent, `weft agent --node {name} --cleanup`, start it again"
+            yield name, f"stays as it is with datapath {node.datapath}; {way}"
 
 
 def _as_json(change: ObjectChange) -> dict[str, Any]:
