@@ -220,7 +220,8 @@ def _up(host: Host, link: Link) -> None:
 
 
 def read(host: Host, snapshot: Snapshot) -> tuple[dict[SegmentKey, Segment], dict[SegmentKey, tuple[str, ...]]]:
-    """Our segments with their flaws. One without vxlan device has no VTEP, so that a diff builds it anew."""
+    """Our segments with their flaws. One without vxlan device, or whose group is joined on the wrong device, has no
+    VTEP, so that a diff builds it anew."""
     bridges: dict[SegmentKey, tuple[Link, Alias]] = {}
     tunnels: dict[SegmentKey, tuple[Link, Alias]] = {}
     alone: dict[SegmentKey, tuple[Link, Alias]] = {}
@@ -245,6 +246,9 @@ def read(host: Host, snapshot: Snapshot) -> tuple[dict[SegmentKey, Segment], dic
         bridge, tunnel = bridges.get(key), tunnels.get(key)
         link, alias = bridge or tunnels[key]
         segments[key] = _segment(key, alias.name, link, tunnel)
+        if tunnel and (astray := _astray(snapshot, tunnel[0], segments[key])):
+            segments[key] = replace(segments[key], vtep="")
+            wrong.setdefault(key, []).append(astray)
         found = wrong.get(key, []) + _bridge_flaws(key, snapshot, bridge, segments[key])
         found += _tunnel_flaws(key, snapshot, bridge[0] if bridge else None, tunnel, segments[key])
         if found:
@@ -303,6 +307,14 @@ def _group(tunnel: Link) -> str | None:
 def _ip(tunnel: Link, four: int, six: int) -> str | None:
     octets = tunnel.info.get(four) or tunnel.info.get(six)
     return str(ipaddress.ip_address(octets)) if octets and any(octets) else None
+
+
+def _astray(snapshot: Snapshot, tunnel: Link, segment: Segment) -> str:
+    """That a group is joined on a device without the VTEP address; "" too where none has it, for it may come back."""
+    holders = [index for index, texts in snapshot.addresses.items() if segment.vtep in [t.split("/")[0] for t in texts]]
+    if segment.group is None or not holders or tunnel.info_int(Vxlan.LINK) in holders:
+        return ""
+    return f"{tunnel.name} is in group {segment.group} by a device that does not hold {segment.vtep}"
 
 
 def _bridge_flaws(key: SegmentKey, snapshot: Snapshot, found: tuple[Link, Alias] | None, segment: Segment) -> list[str]:

@@ -39,11 +39,11 @@ def destination(packet: bytearray | memoryview) -> int:
 def forward(packet: bytearray | memoryview) -> bool:
     """Takes one off the TTL; False: it may not go on (RFC 1812 section 5.3.1).
 
-    The checksum grows by what the TTL lost (RFC 1141), so that a wrong one stays wrong.
+    The checksum grows by what the TTL lost (RFC 1141), so that a wrong one stays wrong; 0xffff is 0 (RFC 1624).
     """
     ttl, protocol, checksum = _HOP.unpack_from(packet, 8)
     if ttl <= 1:
         return False
     checksum += 0x0100
-    _HOP.pack_into(packet, 8, ttl - 1, protocol, (checksum & 0xFFFF) + (checksum >> 16))
+    _HOP.pack_into(packet, 8, ttl - 1, protocol, (checksum + (checksum >= 0xFFFF)) & 0xFFFF)
     return True
