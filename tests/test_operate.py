@@ -71,6 +71,7 @@ def test_every_metric_is_on_the_page_and_every_one_there_is_served() -> None:
 
 def test_every_event_of_the_log_is_on_the_page() -> None:
     sources = [*(REPOSITORY / "src/weft/agent").glob("*.py"), REPOSITORY / "src/weft/cli/agent.py"]
+    sources.append(REPOSITORY / "src/weft/l2/user/client.py")
     text = "\n".join(path.read_text() for path in sources)
     events = set(re.findall(r'(?:_?log\.(?:info|warning|error)|_log)\(\s*"([a-z ]+)"', text))
     section = PAGE.partition("## Logs")[2].partition("## Trouble")[0]

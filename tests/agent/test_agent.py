@@ -45,11 +45,11 @@ AFTER = intent(
 KINDS = (PutSegment, DropSegment, PutPort, DropPort, PutRows, DropRows)
 
 
-async def fed(of: Intent, datapath: FakeDatapath) -> tuple[Store, Agent]:
-    """A store with this intent, and h1's agent with a snapshot of it, not running by itself."""
+async def fed(of: Intent, datapath: FakeDatapath, node: str = "h1") -> tuple[Store, Agent]:
+    """A store with this intent, and the node's agent with a snapshot of it, not running by itself."""
     store = open_store("memory:")
     await update(store, KEYS, lambda stored: of)
-    agent = Agent(store, "h1", datapath)
+    agent = Agent(store, node, datapath)
     agent.feed.load(await store.snapshot(agent.feed.prefixes))
     return store, agent
 
@@ -317,6 +317,30 @@ def test_an_undeclared_node_says_so() -> None:
         agent.reconcile()
         assert any("h1 is not declared" in error for error in agent.status.errors)
         assert datapath.log == []
+
+    run(main())
+
+
+def test_an_undeclared_node_leaves_its_host_as_it_is() -> None:
+    """A mistyped --node, or a file that lost the node: no reason to take down what works."""
+
+    async def main() -> None:
+        datapath = FakeDatapath()
+        store, agent = await fed(BEFORE, datapath)
+        agent.reconcile()
+        datapath.log.clear()
+        await changed(store, agent, replace(BEFORE, nodes={}, ports={}))
+        agent.reconcile()
+        assert datapath.log == []
+        assert not agent.status.in_sync
+        (error,) = agent.status.errors
+        assert "h1 is not declared, so what this host has stays as it is" in error
+        _, mistyped = await fed(BEFORE, datapath, node="h9")
+        mistyped.reconcile()
+        assert datapath.log == []
+        await changed(store, agent, BEFORE)
+        agent.reconcile()
+        assert (datapath.log, agent.status.in_sync) == ([], True)
 
     run(main())
 

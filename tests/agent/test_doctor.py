@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -89,6 +90,26 @@ def test_a_udp_port_is_free_ours_or_somebody_elses() -> None:
             State.FAIL,
             f"{port} is held by our own datapath user, not h1's kernel",
         )
+
+
+def test_a_user_vteps_udp_port_is_tried_where_it_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the VTEP's address, by the network's lender of sockets where there is one."""
+    port = free_port()
+    here = world({"h1": "127.0.0.1"}, udp_port=port)
+    here.nodes["h1"] = replace(here.nodes["h1"], datapath=DatapathKind.USER)
+
+    def state() -> State:
+        return by_name(list(doctor.check_node(here, "h1", facts("h1"), {})))["udp port"].state
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.2", port))
+        assert state() is State.OK
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", port))
+        assert state() is State.FAIL
+    monkeypatch.setenv("WEFT_OUTSIDE", str(tmp_path / "nobody"))
+    with pytest.raises(WeftError, match="nobody lends sockets"):
+        state()
 
 
 @pytest.mark.parametrize(("value", "state"), [("0", State.WARN), ("1", State.OK)])

@@ -24,7 +24,7 @@ from weft.store import open_store
 from weft.store.records import encode
 from weft.store.store import Item, Snapshot
 
-pytestmark = pytest.mark.system  # half a minute each
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]  # a minute each, of a CPU that nobody else has
 MANY = settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
 LABS = Path(__file__).resolve().parents[2] / "labs"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.life_process import Fleet, none_lost
+from tests.agent.life_process import PATIENCE, Fleet, none_lost
 from tests.conftest import REPOSITORY
 from tests.l2.l2_world import Underlay, ip
 from tests.l2.test_kernel_ownership import FOREIGN, state
@@ -62,7 +62,7 @@ def test_a_graceful_stop_says_so_and_leaves_the_datapath(fleet: Fleet) -> None:
 
 def test_a_second_agent_of_the_node_is_refused(fleet: Fleet) -> None:
     fleet.up()
-    second = subprocess.run(**fleet.command(0), capture_output=True, text=True, timeout=30, check=False)
+    second = subprocess.run(**fleet.command(0), capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert second.returncode == 1
     assert (
         f"an agent of node {fleet.nodes[0]} runs here already (pid {fleet.agents[fleet.nodes[0]].pid})" in second.stderr
@@ -130,7 +130,9 @@ def test_strangers_survive_and_cleanup_leaves_nothing_of_ours(fleet: Fleet) -> N
     fleet.until(0, lambda status: status.drift > 0 and status.in_sync)
     assert set(before.splitlines()) <= set(everything(host).splitlines()) | {""}, "drift and resync"
     fleet.end(0, signal.SIGTERM)
-    done = subprocess.run(**fleet.command(0, "--cleanup"), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        **fleet.command(0, "--cleanup"), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "- port a" in done.stdout
     assert everything(host) == before, "cleanup"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from weft.agent import lock
-from weft.agent.lock import NodeLock
+from weft.agent.lock import HostLock, NodeLock
 from weft.model.errors import WeftError
 
 KILLED = """
@@ -31,6 +31,17 @@ def test_a_second_holder_is_refused_and_names_the_first(tmp_path: Path) -> None:
     first.close()
     NodeLock(tmp_path, "default", "h1").close()
     other.close()
+    other.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_is_one_nodes(tmp_path: Path) -> None:
+    first = HostLock(tmp_path, "default")
+    other = HostLock(tmp_path, "other")
+    with pytest.raises(WeftError, match=f"of cluster default runs on this host already .pid {os.getpid()}."):
+        HostLock(tmp_path, "default")
+    first.close()
+    HostLock(tmp_path, "default").close()
     other.close()
     assert list(tmp_path.iterdir()) == []
 

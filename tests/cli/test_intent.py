@@ -98,6 +98,17 @@ def test_diff_tells_fields_and_operations_and_changes_nothing(weft: Weft) -> Non
     assert weft("diff", "-f", weft.file(FLEET)).out == "nothing to change\n"
 
 
+def test_diff_tells_which_hosts_stay_as_they_are(weft: Weft) -> None:
+    weft.apply(FLEET)
+    changed = weft.file(FLEET.replace("192.168.33.13}", "192.168.33.13, datapath: user}"), "changed.yaml")
+    answer = weft("diff", "-f", changed)
+    assert "node h2\n  stays as it is with datapath kernel; stop its agent, `weft agent --node h2" in answer.out
+    alone = "".join(line for line in FLEET.splitlines(keepends=True) if "h2" not in line)
+    told = json.loads(weft("diff", "--prune", "-f", weft.file(alone, "alone.yaml"), "-o", "json").out)
+    assert "is not declared any more" in told["left"]["h2"]
+    assert list(told["nodes"]) == ["h1"]
+
+
 ROUTER = """\
 networks:
   red: {vni: 6000, subnet: 10.2.1.0/24}

@@ -60,6 +60,27 @@ def test_a_node_out_of_sync_a_silent_one_and_a_stranger(weft: Weft) -> None:
     assert (told["ok"], [node["declared"] for node in told["nodes"]]) == (False, [False, True, True])
 
 
+def test_an_agent_that_has_just_started_is_no_missing_one(weft: Weft) -> None:
+    weft.apply(FLEET)
+    alive(weft, "h1")
+    answer = weft("status")
+    assert "h1: its agent has not reported yet\n" in answer.out
+    assert "h2: no agent has reported; run on that host: weft agent --node h2\n" in answer.out
+
+
+def test_the_report_of_an_undeclared_node_can_be_deleted(weft: Weft) -> None:
+    weft.apply(FLEET)
+    report(weft, "gone")
+    alive(weft, "gone")
+    refused = weft("delete", "node", "gone")
+    assert (refused.code, "an agent with its name runs; stop that agent first" in refused.err) == (1, True)
+    put(weft, Keys().status + "far", b"{}")
+    assert "far" in weft("status").out
+    assert weft("delete", "node", "far").out == "- node far\n"
+    assert "far" not in weft("status").out
+    assert "is not stored; stored: h1, h2" in weft("delete", "node", "far").err
+
+
 def test_what_a_dead_agent_said_last_is_stale(weft: Weft) -> None:
     weft.apply(FLEET)
     report(weft, "h1")
@@ -104,6 +125,13 @@ def test_waiting_says_what_it_waits_for(weft: Weft) -> None:
     asyncio.run(wait())
     assert {why for *_, why in told} <= {"h1: has reached revision 2", "h2: the kernel said no"}
     assert told
+
+
+def test_who_waits_reads_one_line_a_node(weft: Weft) -> None:
+    weft.apply(FLEET)
+    report(weft, "h1", in_sync=False, errors=("one", "two", "three"))
+    late = weft.apply(FLEET.replace("10.1.1.12", "10.1.1.13"), "--wait", "--timeout", "0.2")
+    assert "  h1: one (and 2 more); its agent is not alive\n" in late.err
 
 
 def test_waiting_ends_when_all_are_in_sync_or_names_who_is_not(weft: Weft) -> None:

@@ -24,7 +24,7 @@ def test_a_user_namespace_is_enough() -> None:
         env=os.environ | {"PYTHONPATH": str(Path(weft.__file__).parents[1])},  # the same code, wherever it stands
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=550,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

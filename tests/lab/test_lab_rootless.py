@@ -73,7 +73,7 @@ class Ordinary:
             },
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=550,
             check=False,
         )
 

@@ -141,6 +141,33 @@ def test_nat_and_a_whole_router_deleted_by_somebody_are_back_without_waiting_for
     again(lambda: stream(source.netns, source.addresses[0], "10.1.20.1", count=1, interval=0.1).received == 1)
 
 
+BORDER = """
+nodes: {n1: {vtep: 192.168.33.11}, n2: {vtep: 192.168.33.12}}
+networks: {c1: {vni: 11, subnet: 10.11.0.0/24}}
+ports: {a: {network: c1, node: n1, ips: 10.11.0.11}}
+routers: {r: {gateways: {c1: 10.11.0.1}, placement: PLACEMENT, external: {n2: {interface: eth9, address: 50.1.1.1/24}}}}
+"""
+
+
+@pytest.mark.parametrize("placement", ["[n1, n2]", "distributed"])
+def test_an_outside_is_missed_where_its_router_does_not_stand_yet(
+    name: str, placement: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = lab.up(parse({"border.yaml": BORDER.replace("PLACEMENT", placement)}), name, agents=False)
+    agents.start(place)
+    monkeypatch.setenv("WEFT_LAB", name)
+
+    def told() -> bool:
+        main.run(["status"])
+        return "n2: router r: its outside eth9 does not exist; create it first" in capsys.readouterr().out
+
+    again(told)
+    host = lab.names_of(name).netns("n2")
+    assert inside.run(host, ["ip", "link", "add", "eth9", "type", "bridge"])[0] == 0
+    wait(place, ["n1", "n2"], PATIENCE, lambda *told: None)
+    assert not told()
+
+
 CHANGING = """
 nodes: {n1: {vtep: 192.168.33.11}, n2: {vtep: 192.168.33.12}}
 networks: {c1: {vni: 11, subnet: 10.11.0.0/24}, c2: {vni: 12, subnet: 10.12.0.0/24}}

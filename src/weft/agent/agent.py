@@ -168,7 +168,7 @@ class Agent:
             if self._news and self.status.in_sync:
                 self._news = False
                 self._settled_in()
-            pause = self.pace.pause(ok)
+            pause = self.pace.pause(ok and not self.roles.refused)
             if (due := self.drift.due()) is not None:
                 pause = min(pause, max(due, _SETTLE[0]))
 
@@ -379,7 +379,7 @@ class Agent:
     def _report(self, wanted: NodePlan, kept: Held, left: list[str], done: int, drift: int) -> None:
         fights = self.drift.fights()
         waiting = self.drift.due() is not None
-        errors = kept.told() + objections(self.feed, self.node, self._facts, wanted)
+        errors = kept.told() + objections(self.feed, self.node, self._facts, wanted) + self.roles.look(wanted)
         self.status = msgspec.structs.replace(
             self.status,
             datapath=self._facts.datapath if self._facts else "?",

@@ -28,7 +28,7 @@ from weft.model.errors import WeftError
 from weft.model.network import Network
 from weft.model.node import DatapathKind, Facts, Node
 from weft.model.validate import contradictions
-from weft.netlink import sysctl
+from weft.netlink import outside, sysctl
 
 _USER_NAMESPACES = (  # knob below /proc/sys, the value that forbids, the remedy
     ("kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
@@ -148,10 +148,13 @@ def _udp_ports(networks: list[Network], node: Node, ours: Mapping[int, DatapathK
                 what = f"{port} is held by our own datapath {holder}, not {node.name}'s {node.datapath}"
                 yield Check("udp port", State.FAIL, what, f"`weft agent --node {node.name} --cleanup` takes it down")
             continue
+        family = socket.AF_INET6 if is_ipv6(node.vtep) else socket.AF_INET
         try:
-            with socket.socket(socket.AF_INET6 if is_ipv6(node.vtep) else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.bind(("", port))
+            with outside.make(outside.lender(), family, socket.SOCK_DGRAM) as probe:
+                probe.bind((node.vtep if node.datapath is DatapathKind.USER else "", port))
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:  # a VTEP that is missing has been told
+                continue
             if error.errno != errno.EADDRINUSE:
                 yield Check("udp port", State.WARN, f"{port} cannot be tried: {error.strerror}", "run it as root")
                 continue

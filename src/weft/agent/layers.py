@@ -113,6 +113,10 @@ class Layers:
         """Centralized gateways that are here, told to the networks that learn where they are."""
         self._l3.announce(routers)
 
+    def outside_refused(self, router: str, interface: str) -> WeftError | None:
+        """Why a router that does not stand here could not have this device as its outside."""
+        return self._l3.outside_refused(router, interface)
+
     @cached_property
     def _poll(self) -> select.epoll:
         poll = select.epoll()

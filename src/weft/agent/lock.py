@@ -1,4 +1,4 @@
-"""One agent per node on a host: a file lock, which the kernel lets go of when its holder dies, however it dies.
+"""One agent per node, and one per host: file locks, which the kernel lets go of when their holder ends, in any way.
 
 A holder takes its file along when it ends. One that is killed leaves a file behind, which locks nothing: the next
 holder takes it over. Whoever has locked a file looks whether it still stands at its path, since the one before may have
@@ -59,6 +59,20 @@ class NodeLock(FileLock):
             what = f"an agent of node {node} runs here already (pid {pid})"
             remedy = f"stop it first, or give this one another --node; the lock is {path}"
             return WeftError(Kind.REFUSED, what, remedy=remedy)
+
+        super().__init__(path, refused)
+
+
+class HostLock(FileLock):
+    """Of the caller's network namespace: all that is a cluster's there is one agent's, and another node's
+    would take it down. Raises REFUSED, naming the holder's pid, where another agent has it."""
+
+    def __init__(self, directory: Path, cluster: str) -> None:
+        path = directory / f"{cluster}@{os.stat('/proc/thread-self/ns/net').st_ino}.lock"
+
+        def refused(pid: str) -> WeftError:
+            what = f"an agent of another node of cluster {cluster} runs on this host already (pid {pid})"
+            return WeftError(Kind.REFUSED, what, remedy=f"stop it first: a host is one node; the lock is {path}")
 
         super().__init__(path, refused)
 

@@ -26,13 +26,18 @@ def objections(feed: Feed, node: str, facts: Facts | None, wanted: NodePlan) -> 
     """What speaks against running this agent with this store, which is to leave the host as `wanted`."""
     if not feed.applied and (wanted.segments or wanted.ports):
         return ["nothing was ever applied to this store, so what this host has stays as it is; `weft apply`"]
-    return misplaced(feed.world.nodes.get(node), node, facts)
+    declared = feed.world.nodes.get(node)
+    if declared is None and (wanted.segments or wanted.ports or wanted.routers):
+        way = f"declare it, start its agent by its right --node, or take all down: `weft agent --node {node} --cleanup`"
+        return [f"node {node} is not declared, so what this host has stays as it is; {way}"]
+    return misplaced(declared, node, facts)
 
 
 def in_charge(feed: Feed, node: str, facts: Facts | None) -> bool:
-    """Whether this store may say what this host has: something was applied to it, and not for another datapath."""
+    """Whether this store may say what this host has: something was applied to it, for this node, and not for another
+    datapath."""
     declared = feed.world.nodes.get(node)
-    return feed.applied and not (declared and facts and declared.datapath != facts.datapath)
+    return feed.applied and declared is not None and not (facts and declared.datapath != facts.datapath)
 
 
 def misplaced(declared: Node | None, node: str, facts: Facts | None) -> list[str]:

@@ -1,7 +1,8 @@
 """What other nodes' lives mean for this one: who holds which role, and what is left as it is for a moment.
 
 A node that takes a gateway over says so (`announce`); at start nothing is decided before there is a verdict on every
-peer; and a port that moved away is left standing until it has had time to stand where it went.
+peer; and a port that moved away is left standing until it has had time to stand where it went. What would keep this
+node from a role is told before it comes.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Roles:
         self._decide_by: float | None = None  # until when verdicts are waited for, once there are peers to judge
         self._not_before = now()
         self._plan = NodePlan(node)
+        self.refused: list[str] = []  # roles that this node could not take over
 
     def follow(self, wake: Callable[[], None]) -> None:
         """From now on `wake` is called, in the running loop, when verdicts change."""
@@ -62,6 +64,16 @@ class Roles:
         self._plan = plan
         if self._probes:
             self._probes.ready = True
+
+    def look(self, wanted: NodePlan) -> list[str]:
+        """What keeps routers that do not stand here from their outsides; of others, the operations tell."""
+        self.refused = []
+        for name, router in sorted(self._feed.world.routers.items()):
+            for side in router.external:
+                if side.node == self._node and name not in wanted.routers and isinstance(self._datapath, Layers):
+                    error = self._datapath.outside_refused(name, side.interface)
+                    self.refused += [str(error)] if error else []
+        return self.refused
 
     def _judge(self) -> bool:
         if self._probes is None:

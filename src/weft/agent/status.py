@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -112,5 +112,11 @@ async def _behind(store: Store, keys: Keys, wanted: set[str], reports: dict[str,
 def _reason(node: str, report: Status | None, alive: set[str]) -> str:
     if report is None:
         return f"{node}: its agent has not reported"
-    said = "; ".join(report.errors) or f"has reached revision {report.revision}"
+    said = first(report.errors) or f"has reached revision {report.revision}"
     return f"{node}: {said}" if node in alive else f"{node}: {said}; its agent is not alive"
+
+
+def first(errors: Sequence[str]) -> str:
+    """The first of a report's errors, and how many more there are: each can fill a line."""
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return errors[0] + more if errors else ""

@@ -123,7 +123,7 @@ def permitted() -> None:
         raise WeftError(
             Kind.REFUSED,
             "this user may not configure this host's network (CAP_NET_ADMIN is missing)",
-            remedy="run it as root; `weft lab up` needs no root",
+            remedy="run it as root; `weft lab up` needs no root, nor datapath user with `weft outside`",
         )
 
 
@@ -133,20 +133,20 @@ async def _agent(where: Place, node: str, driver: Datapath, metrics: str) -> Non
 
     from weft.agent import local
     from weft.agent.agent import Agent
-    from weft.agent.lock import NodeLock
+    from weft.agent.lock import HostLock, NodeLock
     from weft.agent.notify import Notifier
     from weft.agent.probes import Probes
     from weft.agent.steady import steady
     from weft.agent.until import unless
 
     notifier = Notifier()
-    lock = NodeLock(where.directory, where.cluster, node)
-    probes = Probes(where.cluster)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as opened:
-        opened.callback(lock.close)
+        opened.callback(NodeLock(where.directory, where.cluster, node).close)
+        opened.callback(HostLock(where.directory, where.cluster).close)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        probes = Probes(where.cluster)
         opened.callback(probes.close)
         store = _store(where.url)
         opened.push_async_callback(store.close)
@@ -191,15 +191,14 @@ async def _pages(agent: Agent, where: str) -> asyncio.Server | None:
 
 
 def _cleanup(where: Place, node: str, datapath: DatapathName | None) -> None:
-    from weft.agent.lock import NodeLock
+    from weft.agent.lock import HostLock, NodeLock
     from weft.cli.driver import cleaned
     from weft.model.node import DatapathKind
 
-    lock = NodeLock(where.directory, where.cluster, node)
-    try:
+    with contextlib.ExitStack() as held:
+        held.callback(NodeLock(where.directory, where.cluster, node).close)
+        held.callback(HostLock(where.directory, where.cluster).close)
         applied = list(cleaned(DatapathKind(datapath.value) if datapath else None, where.cluster, node))
-    finally:
-        lock.close()
     for operation in (operation for each in applied for operation in each.done):
         output.paint(output.signed(str(operation)))
     failed = [failure for each in applied for failure in each.failed]

@@ -24,7 +24,8 @@ def command(
 ) -> None:
     """Delete one object from the store.
 
-    Refused (exit 1) while others need it: a node or a network with ports, a network with a gateway.
+    Refused (exit 1) while others need it: a node or a network with ports, a network with a gateway. Of a node that is
+    not declared (any more) it deletes what `weft status` still tells.
     """
     run(_delete(place(store, cluster, lab), kind.plural(kind_, kind.DECLARED), name))
 
@@ -37,9 +38,29 @@ async def _delete(where: Place, plural: str, name: str) -> None:
         stored = await read(store, keys)
         if broken := _broken(stored, keys, plural, name):
             await _discard(store, keys, stored, broken)
+        elif plural == "nodes" and name not in stored.intent.nodes and await _forgotten(store, keys, name):
+            pass
         else:
             await update(store, keys, lambda stored: decide.without(stored.intent, plural, name))
     output.paint(output.signed(f"- {plural.removesuffix('s')} {name}"))
+
+
+async def _forgotten(store: Store, keys: Keys, node: str) -> bool:
+    """Takes away what the agent of a node that nobody declares has said of itself; False where it said nothing.
+
+    Raises REFUSED while it runs.
+    """
+    from weft.agent.status import read
+    from weft.model.errors import Kind, WeftError
+    from weft.store.store import Delete
+
+    reports, alive = await read(store, keys)
+    if node in alive:
+        what = "is not declared, but an agent with its name runs"
+        raise WeftError(Kind.REFUSED, what, where=f"node {node}", remedy="stop that agent first")
+    if node in reports:
+        await store.transact([], [Delete(f"{keys.status}{node}"), Delete(f"{keys.facts}{node}")])
+    return node in reports
 
 
 def _broken(stored: Stored, keys: Keys, plural: str, name: str) -> list[str]:

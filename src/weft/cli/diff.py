@@ -30,7 +30,7 @@ def command(
     """Show what apply would change, and change nothing.
 
     First the stored objects, field by field; then, node by node, the operations that its agent would run if it is in
-    sync now.
+    sync now, or why it would leave its host as it is.
     """
     run(_diff(place(store, cluster, lab), file, prune, format))
 
@@ -50,16 +50,19 @@ async def _diff(where: Place, names: list[str], prune: bool, format: Output) -> 
     intent = decide.decide(document, stored, prune=prune)
     objects = list(decide.object_changes(stored.intent, change(stored.intent, intent)))
     seen = list(feed.world.endpoints())
-    nodes = dict(_nodes(feed.world, World.of(intent, stored.facts, seen)))
+    world = World.of(intent, stored.facts, seen)
+    left = dict(_left(feed.world, world))
+    nodes = {node: steps for node, steps in _nodes(feed.world, world) if node not in left}
     if format is Output.JSON:
         output.say_json(
             {
                 "objects": [_as_json(change) for change in objects],
                 "nodes": {node: [str(step).splitlines() for step in steps] for node, steps in nodes.items()},
+                "left": left,
             }
         )
     else:
-        _print(objects, nodes)
+        _print(objects, nodes, left)
 
 
 def _nodes(old: World, new: World) -> Iterator[tuple[str, list[Operation]]]:
@@ -75,12 +78,27 @@ def _nodes(old: World, new: World) -> Iterator[tuple[str, list[Operation]]]:
             yield node, steps
 
 
+def _left(old: World, new: World) -> Iterator[tuple[str, str]]:
+    """Nodes that have something, which their agents leave as it is, with the reason and what to do."""
+    from weft.compile.node import compile_node
+
+    for name, node in sorted(old.nodes.items()):
+        after = new.nodes.get(name)
+        if (after and after.datapath == node.datapath) or not compile_node(old, name).segments:
+            continue
+        way = f"stop its agent, `weft agent --node {name} --cleanup`"
+        if after:
+            yield name, f"stays as it is with datapath {node.datapath}; {way}, start it again"
+        else:
+            yield name, f"stays as it is, and is not declared any more; {way}"
+
+
 def _as_json(change: ObjectChange) -> dict[str, Any]:
     fields = {name: {"old": old, "new": new} for name, (old, new) in change.fields.items()}
     return {"change": change.sign, "kind": change.kind, "name": change.name, "fields": fields}
 
 
-def _print(objects: list[ObjectChange], nodes: dict[str, list[Operation]]) -> None:
+def _print(objects: list[ObjectChange], nodes: dict[str, list[Operation]], left: dict[str, str]) -> None:
     if not objects:
         output.say("nothing to change")
         return
@@ -99,7 +117,10 @@ def _print(objects: list[ObjectChange], nodes: dict[str, list[Operation]]) -> No
                 output.paint("  " + output.signed(line))
             if len(lines) > _ROWS:
                 output.say(f"    … and {len(lines) - _ROWS} more rows")
-    if not nodes:
+    for node, why in left.items():
+        output.paint(output.colour(f"node {node}", "bold"))
+        output.paint(output.colour(f"  {why}", "yellow"))
+    if not nodes and not left:
         output.say("no node has anything to do")
 
 

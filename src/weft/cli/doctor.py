@@ -131,6 +131,7 @@ async def _feed(where: Place) -> Feed:
 
 async def _agent(where: Place, node: str) -> Check:
     from weft.agent import doctor, local
+    from weft.agent.status import first
 
     try:
         told = (await local.ask(where.directory, node, ask="status"))["status"]
@@ -140,7 +141,7 @@ async def _agent(where: Place, node: str) -> Check:
         return doctor.unreachable("agent", error)
     if told["in_sync"]:
         return doctor.Check("agent", doctor.State.OK, f"runs and is in sync with revision {told['revision']}")
-    return doctor.Check("agent", doctor.State.FAIL, f"is not in sync: {'; '.join(told['errors'])}", "`weft status`")
+    return doctor.Check("agent", doctor.State.FAIL, f"is not in sync: {first(told['errors'])}", "`weft status`")
 
 
 def _print(checks: list[Check]) -> None:

@@ -29,6 +29,7 @@ from weft.cli import (
     lab_test,
     options,
     output,
+    outside,
     schema,
     show,
     sim,
@@ -46,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (apply, diff, get, delete, show, status, doctor, agent, demo, sim, schema):
+for command in (apply, diff, get, delete, show, status, doctor, agent, demo, sim, schema, outside):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
 app.command(name="subnet-file")(subnet_file.command)
 app.command(name="flannel", cls=go_flags.GoFlags)(flannel.command)
@@ -107,6 +108,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _usage(error: Exception) -> int:
     """A wrong command line, in one line; a command group without a command shows its help."""
     message = str(getattr(error, "format_message")()).rstrip(".")  # noqa: B009 - typer keeps the class to itself
+    message = message.replace(": Value error, ", ": ")
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "weft"
     if context is not None and message.startswith("Usage:"):

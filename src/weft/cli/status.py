@@ -70,7 +70,8 @@ async def _status(where: Place, format: Output) -> bool:
 def _node(name: str, report: Status | None, *, declared: bool, alive: bool, now: float) -> dict[str, Any]:
     import msgspec
 
-    errors = [] if report else ["no agent has reported; run on that host: weft agent --node " + name]
+    silent = f"no agent has reported; run on that host: weft agent --node {name}"
+    errors = [] if report else ["its agent has not reported yet" if alive else silent]
     told: dict[str, Any] = msgspec.to_builtins(report) if report else {"in_sync": False, "errors": errors, "notes": []}
     seconds = round(max(now - report.time, 0.0), 1) if report and report.time else None
     stale = told["in_sync"] and not alive
@@ -92,7 +93,7 @@ def _print(nodes: list[dict[str, Any]], broken: list[str]) -> None:
             said = f"{node['node']}: its agent is not alive; what it said last was in sync"
             output.paint(output.colour(f"{said}{_ago(node['age'])}", "yellow"))
         if not node["declared"] and not any("is not declared" in error for error in node["errors"]):
-            output.say(f"{node['node']}: is not declared (any more)")
+            output.say(f"{node['node']}: is not declared (any more); `weft delete node {node['node']}` forgets it")
     for line in broken:
         output.paint(output.colour(line, "red"))
 

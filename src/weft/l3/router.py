@@ -148,7 +148,8 @@ def _put_outside(host: RouterHost, inside: Inside, router: Router) -> None:
     inside.nat.put(wanted.interface, wanted.masquerade, wanted.nat)
 
 
-def _take(host: RouterHost, inside: Inside, router: str, interface: str) -> Link:
+def outside(host: RouterHost, router: str, interface: str) -> Link:
+    """The device of the host that a router is to have as its outside. Raises WeftError where it cannot have it."""
     link, where = host.links.get(interface), f"router {router}"
     if link is None:
         raise WeftError(Kind.FAILED, f"its outside {interface} does not exist", where=where, remedy="create it first")
@@ -160,6 +161,11 @@ def _take(host: RouterHost, inside: Inside, router: str, interface: str) -> Link
     if link.master:
         what = f"{interface} belongs to a bridge or bond"
         raise WeftError(Kind.FAILED, what, where=where, remedy=f"ip link set {interface} nomaster")
+    return link
+
+
+def _take(host: RouterHost, inside: Inside, router: str, interface: str) -> Link:
+    link = outside(host, router, interface)
     with namespace.opened(inside.name) as fd:
         host.links.change(link, Change(namespace=fd))
     moved = inside.there(interface)

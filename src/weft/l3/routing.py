@@ -141,6 +141,14 @@ class KernelRouting:
         own |= {link.index for link in (inside.links.get(port.attach.interface),) if link}  # put, and not yet an IRB
         return in_the_way(inside, own, port)
 
+    def outside_refused(self, name: str, interface: str) -> WeftError | None:
+        """Why a router that does not stand here could not have this device as its outside."""
+        try:
+            router.outside(self._host, name, interface)
+        except WeftError as error:
+            return error
+        return None
+
     def announce(self, routers: Iterable[Router]) -> None:
         """Says where centralized gateways are, in the networks that learn it."""
         for each in routers:

@@ -125,8 +125,9 @@ def find(name: str) -> LabState:
     """Raises NOT_FOUND, naming the labs there are."""
     directory = base() / check_name(name)
     if not directory.is_dir():
-        known = ", ".join(state.name for state in every()) or "no lab is up"
-        raise WeftError(Kind.NOT_FOUND, f"there is no lab '{name}'", remedy=f"there are: {known}")
+        known = ", ".join(state.name for state in every())
+        remedy = f"there are: {known}" if known else "no lab is up: weft lab up FILE"
+        raise WeftError(Kind.NOT_FOUND, f"there is no lab '{name}'", remedy=remedy)
     return LabState(name, directory)
 
 

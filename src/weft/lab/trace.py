@@ -22,7 +22,7 @@ _TRIES, _HOPS = 3, 16
 SILENT = "*"
 
 
-def trace(where: str, source: str, target: str, timeout: float = 0.7) -> tuple[tuple[str, ...], bool]:
+def trace(where: str, source: str, target: str, timeout: float = 2.0) -> tuple[tuple[str, ...], bool]:
     """(routers on the way, `SILENT` for one that says nothing; whether the target answered)."""
     found: list[str] = []
     for ttl in range(1, _HOPS):

@@ -1,6 +1,6 @@
 """Sockets of the host's own network, lent to a process that lives in a user and network namespace of its own.
 
-    python -m weft.netlink.outside PATH        outside, as the same ordinary user; runs until it is ended
+    weft outside PATH        outside, as the same ordinary user; runs until it is ended
 
 A socket belongs to the network namespace it was made in, whoever holds it (socket(2), network_namespaces(7)). So an
 ordinary user needs no privilege to carry a network between machines: what has to be made in namespaces is made inside
@@ -12,10 +12,9 @@ one octet and the socket, and lends UDP and rtnetlink only, to its own user only
 from __future__ import annotations
 
 import os
-import signal
 import socket
+import stat
 import struct
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def make(where: str | None, family: int, kind: int, protocol: int = 0) -> socket
             asking.send(_REQUEST.pack(family, kind, protocol))
             _, descriptors, _, _ = socket.recv_fds(asking, 1, 1)
         except OSError as error:
-            remedy = f"run, outside of the namespaces: python -m weft.netlink.outside {where}"
+            remedy = f"run, outside of the namespaces: weft outside {where}"
             words = (error.strerror or str(error)).lower()
             raise WeftError(Kind.UNREACHABLE, f"nobody lends sockets: {words}", where=where, remedy=remedy) from error
     if not descriptors:
@@ -61,7 +60,35 @@ def make(where: str | None, family: int, kind: int, protocol: int = 0) -> socket
 
 
 def serve(path: Path) -> None:
-    """Lends until the process is ended; the socket at `path` is its owner's alone. Raises OSError."""
+    """Lends until the process is ended; the socket at `path` is its owner's alone.
+
+    Raises REFUSED where another lends or something else stands, FAILED where nobody can listen.
+    """
+    try:
+        _free(path)
+        _serve(path)
+    except OSError as error:
+        words = (error.strerror or str(error)).lower()
+        remedy = "choose a short path in a directory of your own"
+        raise WeftError(Kind.FAILED, f"cannot listen there: {words}", where=str(path), remedy=remedy) from error
+
+
+def _free(path: Path) -> None:
+    """What a lender that was killed has left is no hindrance."""
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise WeftError(Kind.REFUSED, "is there, and no socket", where=str(path), remedy="choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as asking:
+        if asking.connect_ex(str(path)) == 0:
+            raise WeftError(
+                Kind.REFUSED, "another process listens here", where=str(path), remedy="use it, or end it first"
+            )
+
+
+def _serve(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as listener:
         unready = path.with_name(f"{path.name}.new")
         unready.unlink(missing_ok=True)
@@ -90,17 +117,3 @@ def _lend(client: socket.socket) -> None:
         return
     with socket.socket(*_REQUEST.unpack(request)) as lent:
         socket.send_fds(client, [b"\1"], [lent.fileno()])
-
-
-def main() -> int:
-    if len(sys.argv) != 2:
-        print((__doc__ or "").splitlines()[2].strip(), file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with suppress(KeyboardInterrupt):
-        serve(Path(sys.argv[1]))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -77,7 +77,7 @@ class DummySwitch:
 
     def _vsctl(self, *command: str) -> None:
         environment = os.environ | process.environment(self.place)
-        subprocess.run(["ovs-vsctl", "--timeout=20", *command], env=environment, check=True, capture_output=True)
+        subprocess.run(["ovs-vsctl", "--timeout=60", *command], env=environment, check=True, capture_output=True)
 
     def _port(self, bridge: str, name: str, *stated: str, tag: int = 0) -> None:
         access = [f"tag={tag}"] if tag else []

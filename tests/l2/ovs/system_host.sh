@@ -61,8 +61,8 @@ start() {
   python -m weft agent --node h1 --datapath ovs >>"$work/agent.log" 2>&1 &
   agent=$!
 }
-await() { # a condition, for up to 30 s
-  for _ in $(seq 300); do
+await() { # a condition, for up to 2 min
+  for _ in $(seq 1200); do
     if eval "$1" >/dev/null 2>&1; then return; fi
     sleep 0.1
   done

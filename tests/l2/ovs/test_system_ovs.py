@@ -20,7 +20,7 @@ def test_what_others_have_in_the_systems_switch_survives_weft_and_its_cleanup(tm
     command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command += ["bash", str(Path(__file__).with_name("system_host.sh")), str(tmp_path)]
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY / "src")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {part.split("\n", 1)[0]: part.split("\n", 1)[1] for part in done.stdout.split("== ")[1:]}
     (row,) = json.loads(found["shown"])

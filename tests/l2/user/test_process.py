@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import io
 import os
 import socket
 import threading
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from weft.l2.user import process
+from weft.l2.user.saying import Lossy
+from weft.model.errors import WeftError
 
 
 def held(path: Path) -> int:
@@ -47,3 +51,25 @@ def test_nobody_but_a_worker_is_ended_for_having_the_file_open(tmp_path: Path) -
     left = held(tmp_path / "workers")
     process._end_workers(tmp_path / "workers")  # it is open in this process
     os.close(left)
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "here"
+    place.mkdir()
+    (place / "log").symlink_to("/dev/full")
+    with pytest.raises(WeftError, match=f"cannot write {place}/log: no space left on device") as full:
+        process.start(place, "default", None, 1)
+    assert full.value.remedy == f"make room there, see: df -h {place}; df -i {place}"
+    with pytest.raises(WeftError, match=f"cannot write {place}/log/below: not a directory"):
+        process.start(place / "log" / "below", "default", None, 1)
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+
+def test_what_cannot_be_said_is_lost_and_nothing_else() -> None:
+    for stream, said in ((Full(), ""), (io.StringIO(), "a worker ended\n")):
+        print("a worker ended", file=Lossy(stream), flush=True)
+        assert stream.getvalue() == said

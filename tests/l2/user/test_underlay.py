@@ -14,6 +14,7 @@ from weft.l2.user import underlay as module
 from weft.l2.user.receiver import SOL_UDP, UDP_SEGMENT
 from weft.l2.user.underlay import Underlay
 
+PATIENCE = 60.0
 HERE = "127.0.0.1"
 TRAIN = bytes(range(200)) * 5
 
@@ -45,10 +46,11 @@ def underlay() -> Iterator[Underlay]:
     made.close()
 
 
-def arrived(underlay: Underlay) -> list[bytes]:
-    """The datagrams that wait."""
-    buffer, found = memoryview(bytearray(1 << 17)), []
-    while select.select([underlay.unicast], [], [], 0 if found else 5)[0]:
+def arrived(underlay: Underlay, octets: int) -> list[bytes]:
+    """The datagrams that come, until there are so many octets."""
+    buffer, found = memoryview(bytearray(1 << 17)), list[bytes]()
+    while sum(map(len, found)) < octets:
+        assert select.select([underlay.unicast], [], [], PATIENCE)[0], f"only this came: {found}"
         came = underlay.receive(underlay.unicast, buffer)
         assert came is not None
         found += [bytes(buffer[at : min(at + came.size, came.octets)]) for at in range(0, came.octets, came.size)]
@@ -63,9 +65,9 @@ def test_what_takes_no_trains_gets_datagrams(underlay: Underlay, monkeypatch: py
     for asked in (1, 1, 1, 2):
         underlay.send_train(0, HERE, memoryview(TRAIN[:970]), 200, 0)
         assert refusing.asked == asked
-        assert arrived(underlay) == [TRAIN[at : min(at + 200, 970)] for at in range(0, 970, 200)]
+        assert arrived(underlay, 970) == [TRAIN[at : min(at + 200, 970)] for at in range(0, 970, 200)]
     refusing.refuses = False
     for _ in range(3):
         underlay.send_train(0, HERE, memoryview(TRAIN), 200, 0)
-        assert arrived(underlay) == [TRAIN[at : at + 200] for at in range(0, 1000, 200)]
+        assert arrived(underlay, 1000) == [TRAIN[at : at + 200] for at in range(0, 1000, 200)]
     assert refusing.asked == 3

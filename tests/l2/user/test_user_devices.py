@@ -136,8 +136,39 @@ def test_what_a_machine_holds_open_stays_whatever_changes(underlay: Underlay) ->
             become(port)
             assert not mine.observe().flaws
             assert eventually(lambda: asks("10.1.1.15"))
+            port = replace(port, attach=Attach(kind=AttachKind.TAP, target="vm1"))
+            become(port)
+            assert eventually(lambda: asks("10.1.1.15"))
+            ip(host, "ip", "link", "set", "vm1", "down", "name", "mine")
+            assert "vm" in mine.observe().flaws
+            become(port)
+            assert eventually(lambda: asks("10.1.1.15"))
+            ip(host, "ip", "link", "add", "vm2", "type", "bridge")
+            taken = replace(port, attach=Attach(kind=AttachKind.TAP, target="vm2"))
+            there = mine.observe()
+            ((_, refusal),) = mine.apply(diff(replace(wanted, ports=wanted.ports | {"vm": taken}), there)).failed
+            assert "the host has a device vm2 already, which is not weft's" in str(refusal)
+            assert mine.observe() == there
+            assert eventually(lambda: asks("10.1.1.15"))
+            ip(host, "ip", "link", "set", "vm1", "down", "name", "mine")
+            bring(mine, wanted)  # type: ignore[arg-type]
+            assert not {"vm0", "vm1", "mine"} & {link.name for link in Links(Channel(namespace=host)).dump()}
         finally:
             os.close(machine)
+
+
+def test_devices_exchange_their_names(underlay: Underlay) -> None:
+    with stage(underlay, Overlay()) as (mine, _):
+        wanted, links = Overlay().plan(underlay, 0), Links(Channel(namespace=f"{underlay.prefix}a"))
+        first, second = (replace(wanted.ports["a"], name=name, addresses=()) for name in ("x", "y"))
+        taps = [Attach(kind=AttachKind.NAMESPACE, target="a", interface=name) for name in ("eth0", "eth1")]
+        seen = []
+        for one, other in (taps, taps[::-1], taps):
+            ports = {"x": replace(first, attach=one), "y": replace(second, attach=other)}
+            bring(mine, replace(wanted, ports=ports))  # type: ignore[arg-type]
+            there = {name: links.get(name) for name in ("eth0", "eth1")}
+            seen.append([link and link.index for link in there.values()])
+        assert seen[0] == seen[1][::-1] == seen[2]
 
 
 def test_what_others_put_by_a_device_outlasts_its_changes(underlay: Underlay) -> None:
@@ -147,7 +178,14 @@ def test_what_others_put_by_a_device_outlasts_its_changes(underlay: Underlay) ->
         smaller = replace(wanted.ports["a"], mtu=1300)
         bring(mine, NodePlan(wanted.node, wanted.segments, wanted.tables, {"a": smaller}))  # type: ignore[arg-type]
         assert reaches(underlay, B4)
+        other = replace(smaller, attach=Attach(kind=AttachKind.NAMESPACE, target="a", interface="net0"))
+        bring(mine, NodePlan(wanted.node, wanted.segments, wanted.tables, {"a": other}))  # type: ignore[arg-type]
+        assert reaches(underlay, B4)
         ip(inside, "ip", "route", "delete", "203.0.113.0/24", "via", B4)  # fails where it is not there
+        ip(inside, "ip", "link", "set", "net0", "down", "name", "mine")
+        assert mine.observe().flaws["a"] == ("net0 is called mine",)
+        bring(mine, NodePlan(wanted.node, wanted.segments, wanted.tables, {"a": other}))  # type: ignore[arg-type]
+        assert reaches(underlay, B4)
 
 
 def test_a_namespace_that_is_made_anew_is_told_and_gets_its_port(underlay: Underlay) -> None:
@@ -170,6 +208,15 @@ def test_a_namespace_that_is_made_anew_is_told_and_gets_its_port(underlay: Under
         Links(Channel(namespace=inside)).delete(link)
         bring(mine, wanted)  # type: ignore[arg-type]
         assert reaches(underlay, B4)
+
+
+def _overlay_inside(world: Underlay) -> None:
+    """A VXLAN of the end points' own between them: 10.7.0.11 and 10.7.0.12."""
+    for name, own, other in (("a", A4, B4), ("b", B4, A4)):
+        inside, address = f"{world.prefix}{name}", own.replace("10.1.1.", "10.7.0.") + "/24"
+        ip(inside, *f"ip link add vx0 type vxlan id 7 local {own} remote {other} dstport 4799".split())
+        ip(inside, "ip", "address", "add", address, "dev", "vx0")
+        ip(inside, "ip", "link", "set", "vx0", "up")
 
 
 def test_without_tap_devices_a_veth_pair_serves(underlay: Underlay) -> None:
@@ -197,6 +244,9 @@ def test_without_tap_devices_a_veth_pair_serves(underlay: Underlay) -> None:
         a, b = f"{underlay.prefix}a", f"{underlay.prefix}b"
         assert stream(a, b, B4, data) == sha256(data)
         assert stream(b, a, A4, data) == sha256(data)
+        _overlay_inside(underlay)
+        assert stream(a, b, "10.7.0.12", data) == sha256(data)
+        assert stream(b, a, "10.7.0.11", data) == sha256(data)
         wanted = Overlay().plan(underlay, 0)
         smaller = replace(wanted.ports["a"], mtu=1300)
         bring(mine, NodePlan(wanted.node, wanted.segments, wanted.tables, {"a": smaller}))  # type: ignore[arg-type]

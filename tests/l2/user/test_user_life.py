@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.frozen import freeze, thaw
 from tests.l2.l2_world import BLUE, IPS, PATIENCE, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.stage import AGENT, eventually, sha256, stage, stream, told, user
 from weft.l2.user import control
 from weft.l2.user.datapath import UserDatapath
+from weft.l2.user.process import run_directory
 from weft.model.errors import WeftError
 from weft.model.network import Arp
 from weft.netlink import namespace, sysctl
@@ -69,12 +71,18 @@ def test_a_dead_forwarder_is_told_and_replaced(underlay: Underlay) -> None:
         mine.events()
         first = mine.pid
         assert first is not None
+        place = run_directory("default", mine.host)
+        (place / "log").write_text("Traceback\nRuntimeError: why\n")
         os.kill(first, signal.SIGKILL)
-        told(mine, "the forwarder ended")
+        with capture_logs() as log:
+            told(mine, "the forwarder ended")
+        said = {"what": "the forwarder ended", "said": "RuntimeError: why"}
+        assert log == [{"event": "forwarder", "log_level": "error"} | said]
         assert mine.observe() == Observed()
         assert bring(mine, Overlay().plan(underlay, 0))  # type: ignore[arg-type]
         assert reaches(underlay, B4)
         assert mine.pid != first
+        assert (place / "log.before").read_text() == "Traceback\nRuntimeError: why\n"
 
 
 def test_a_forwarder_that_hangs_is_told(underlay: Underlay, monkeypatch: pytest.MonkeyPatch) -> None:

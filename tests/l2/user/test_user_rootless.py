@@ -57,12 +57,38 @@ def test_nobody_there_is_one_clear_error(place: Path) -> None:
     with pytest.raises(WeftError) as missing:
         outside.make(str(place / "s"), socket.AF_INET, socket.SOCK_DGRAM)
     assert missing.value.kind is Kind.UNREACHABLE
-    assert "python -m weft.netlink.outside" in missing.value.remedy
+    assert f"weft outside {place}/s" in missing.value.remedy
+
+
+def test_a_path_that_is_taken_is_left_alone(place: Path) -> None:
+    with lending(place / "s") as where:
+        with pytest.raises(WeftError, match="another process listens here"):
+            outside.serve(Path(where))
+        outside.make(where, socket.AF_INET, socket.SOCK_DGRAM).close()
+    (place / "notes").write_text("mine")
+    with pytest.raises(WeftError, match="notes: is there, and no socket"):
+        outside.serve(place / "notes")
+    assert (place / "notes").read_text() == "mine"
+    with pytest.raises(WeftError, match="none/s: cannot listen there: no such file or directory"):
+        outside.serve(place / "none/s")
+
+
+def test_what_a_killed_lender_left_is_taken_over(place: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as killed:
+        killed.bind(str(place / "s"))
+    inode = (place / "s").stat().st_ino
+    with lending(place / "s") as where:
+        assert eventually(lambda: (place / "s").stat().st_ino != inode)
+        outside.make(where, socket.AF_INET, socket.SOCK_DGRAM).close()
 
 
 def _as_nobody(host: str, place: Path, *command: str, **more: object) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])
-    told = {"PYTHONPATH": paths, "HOME": str(place), "WEFT_OUTSIDE": str(place / f"{host}.sock")}
+    told = {
+        "PYTHONPATH": paths,
+        "HOME": str(place),
+        "WEFT_OUTSIDE": os.path.relpath(place / f"{host}.sock", REPOSITORY),
+    }
     words = ["ip", "netns", "exec", host, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     words += ["env", *(f"{name}={value}" for name, value in told.items()), *command]
     return subprocess.Popen(words, text=True, cwd=REPOSITORY, **more)  # type: ignore[call-overload, no-any-return]
@@ -78,7 +104,7 @@ def test_ordinary_users_of_two_machines_share_a_network(
     with ExitStack() as stack:
         machines = []
         for number, host in enumerate(underlay.hosts):
-            lender = _as_nobody(host, place, python, "-m", "weft.netlink.outside", str(place / f"{host}.sock"))
+            lender = _as_nobody(host, place, python, "-m", "weft", "outside", str(place / f"{host}.sock"))
             stack.callback(lender.wait)
             stack.callback(lender.terminate)
             assert eventually((place / f"{host}.sock").exists)

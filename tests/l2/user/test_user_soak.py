@@ -27,7 +27,7 @@ SECONDS = int(os.environ.get("WEFT_SOAK", "50"))
 STRANGER = "192.168.33.77"
 GROWTH = 32 << 20  # octets of memory that may come on top of what a tenth of the time has needed
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(SECONDS + 240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(SECONDS + 600)]
 
 A4, B4 = (ips[0].split("/")[0] for ips in IPS)
 OVERLAY = Overlay(learning=True, arp=Arp.FLOOD, age=5)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.l2.l2_world import BLUE, IPS, MACS, PATIENCE, Overlay, Underlay, ip, reaches
+from tests.l2.l2_world import BLUE, IPS, MACS, PATIENCE, Overlay, Underlay, bring, ip, reaches
 from tests.l2.user.frames import tcp, udp
 from tests.l2.user.stage import captured, cast, datagram, eventually, heard, raw, sha256, stage, stream
 from tests.l2.user.tx.test_split import datagrams
@@ -69,6 +69,39 @@ def test_learning_broadcast_and_multicast(underlay: Underlay, overlay: Overlay) 
 def test_a_group_of_the_underlay_over_ipv6(underlay: Underlay) -> None:
     with stage(underlay, Overlay(learning=True, arp=Arp.FLOOD, group="ff05::101", six=True)):
         assert reaches(underlay, B4)
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["ipv4", "ipv6"])
+def test_a_group_follows_the_vtep_address_to_another_device(underlay: Underlay, six: bool) -> None:
+    overlay = Overlay(learning=True, arp=Arp.FLOOD, group="ff05::101" if six else "239.1.1.1", six=six)
+    host, own = underlay.hosts[0], f"{underlay.vteps6[0]}/64" if six else f"{underlay.vteps[0]}/24"
+    with stage(underlay, overlay) as (mine, _):
+        wanted = overlay.plan(underlay, 0)
+        ip(host, "ip", "address", "flush", "dev", "eth1")
+        for _ in range(2):
+            ip(host, "ip", "link", "add", "br0", "type", "bridge")
+            ip(host, "ip", "link", "set", "eth1", "master", "br0")
+            ip(host, "ip", "link", "set", "br0", "up")
+            ip(host, "ip", "address", "add", own, "dev", "br0", *(["nodad"] if six else []))
+            assert "is not joined on the device" in bring(mine, wanted)[0]  # type: ignore[arg-type]
+            for name in "ab":
+                ip(f"{underlay.prefix}{name}", "ip", "neighbor", "flush", "all")
+            assert reaches(underlay, A4, source="b")
+            ip(host, "ip", "link", "delete", "br0")
+
+
+def test_datagrams_without_checksum_arrive_over_ipv6(underlay: Underlay) -> None:
+    """RFC 7348 section 5: they must be accepted."""
+    frame = Vxlan(5000).encode(udp(b"without checksum", src=MACS[1], dst=MACS[0]))
+    with (
+        stage(underlay, Overlay(six=True)),
+        captured(f"{underlay.prefix}a", "eth0") as frames,
+        socket_in(underlay.hosts[1], socket.AF_INET6, socket.SOCK_DGRAM) as out,
+    ):
+        out.setsockopt(17, 101, 1)  # UDP_NO_CHECK6_TX
+        out.bind((underlay.vteps6[1], 0))
+        out.sendto(frame, (underlay.vteps6[0], 4789))
+        assert eventually(lambda: any(b"without checksum" in each for each in frames))
 
 
 def test_suppress_keeps_arp_at_home(underlay: Underlay) -> None:
@@ -158,6 +191,14 @@ def test_strangers_and_noise_are_counted_and_without_effect(underlay: Underlay, 
     assert not any(b"forged" in frame for frame in seen)
 
 
+def test_a_peer_that_takes_tiny_segments_only(underlay: Underlay) -> None:
+    with stage(underlay, Overlay()) as (mine, _):
+        b = f"{underlay.prefix}b"
+        ip(b, "ip", "route", "replace", "10.1.1.0/24", "dev", "eth0", "src", B4, "advmss", "48")
+        assert stream(f"{underlay.prefix}a", b, B4, DATA) == sha256(DATA)
+        assert "offload header" not in mine.counters().drops
+
+
 def test_damage_stays_damage_behind_who_passes_it_on(underlay: Underlay) -> None:
     """A container that forwards cuts big frames again, and makes their checksums anew."""
     with stage(underlay, LEARNING):
@@ -181,7 +222,7 @@ def test_damage_stays_damage_behind_who_passes_it_on(underlay: Underlay) -> None
             out.bind((underlay.vteps[1], 0))
             train = [(17, 103, len(parts[0]).to_bytes(2, sys.byteorder))]  # UDP_SEGMENT
             out.sendmsg([b"".join(parts)], train, 0, (underlay.vteps[0], 4789))
-            assert eventually(lambda: len(frames) >= 10)
+            assert eventually(lambda: sum(dissect(frame).tcp is not None for frame in [*frames]) >= 10)
     arrived = [packet for packet in map(dissect, frames) if packet.tcp]
     assert [packet.tcp.seq for packet in arrived if packet.tcp and wrong_checksums(packet)] == [5000]
     assert len(arrived) == 10

@@ -17,7 +17,7 @@ from weft.model.errors import Kind, WeftError
 from weft.netlink.namespace import Namespace, entered
 
 _SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
-_PATIENCE = 10.0
+_PATIENCE = 30.0  # seconds for a program to answer that was started just now
 INSTALL = "apt-get install openvswitch-switch"
 
 
@@ -51,7 +51,7 @@ def start_database(directory: Path, namespace: Namespace = None) -> int:
     command = ["ovsdb-server", "--remote=punix:db.sock", "--unixctl=ovsdb-server.ctl", "--pidfile=ovsdb-server.pid"]
     pid = _spawn(directory, namespace, [*command, "conf.db"])
     _await(directory, "ovsdb-server", pid, directory / "db.sock")
-    initial = ["ovs-vsctl", f"--db=unix:{directory / 'db.sock'}", "--no-wait", "--timeout=10", "init"]
+    initial = ["ovs-vsctl", f"--db=unix:{directory / 'db.sock'}", "--no-wait", f"--timeout={_PATIENCE:.0f}", "init"]
     subprocess.run(initial, check=True, capture_output=True, env=os.environ | environment(directory))
     return pid
 

@@ -11,6 +11,7 @@ forwarder need none to be cleaned up.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +19,8 @@ from dataclasses import replace
 from weft.l2 import default_route, ipv6, names
 from weft.l2.names import Alias, DeviceKind
 from weft.l2.user.device import PacketSocket, Tap
+from weft.l2.user.naming import called, device_name, foreign, inside, stays
+from weft.l2.user.tx.split import SEGMENTS_MAX
 from weft.l2.user.world import PortState
 from weft.model.errors import Kind, WeftError
 from weft.model.port import AttachKind
@@ -25,14 +28,26 @@ from weft.netlink import message as m
 from weft.netlink import namespace, sysctl, tap
 from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel, NetlinkError
+from weft.netlink.ethtool import switch_off
 from weft.netlink.links import RTM_NEWLINK, Change, Link, Links, Peer
 from weft.netlink.namespace import Namespace
 from weft.netlink.routing import Routing
 from weft.plan.port import LocalPort
 
 _AT_ONCE = 32
-_GSO_MAX_SIZE = 41  # IFLA_GSO_MAX_SIZE
+_GSO_MAX_SEGS, _GSO_MAX_SIZE = 40, 41  # IFLA_GSO_MAX_SEGS, IFLA_GSO_MAX_SIZE
 _TRAIN = 65487  # octets of the largest train (weft.l2.user.underlay)
+_UNTOLD = (  # offloads that the header of weft.l2.user.vnet has no words for, so that frames would be garbled
+    "tx-gre-segmentation",
+    "tx-gre-csum-segmentation",
+    "tx-ipxip4-segmentation",
+    "tx-ipxip6-segmentation",
+    "tx-udp_tnl-segmentation",
+    "tx-udp_tnl-csum-segmentation",
+    "tx-gso-list",
+    "tx-checksum-sctp",
+    "tx-sctp-segmentation",
+)
 _HEADERS, _SPARE = 22, 384  # VXLAN and Ethernet before an inner packet; what the kernel sets aside for headers
 
 
@@ -59,7 +74,7 @@ def restate(cluster: str, state: PortState, port: LocalPort, target: str) -> Por
     its device down says so later; the device under it stays (`release`), which a virtual machine holds open.
     """
     made = replace(state, port=port)
-    if state.gone or port.attach.kind in _PACKETS or _place(made.port, target) != _place(state.port, state.target):
+    if state.gone or port.attach.kind in _PACKETS or not stays(state, port, target):
         return None
     try:
         _mend(cluster, made)
@@ -69,8 +84,8 @@ def restate(cluster: str, state: PortState, port: LocalPort, target: str) -> Por
 
 
 def release(cluster: str, state: PortState, port: LocalPort, target: str) -> None:
-    """Closes a device that `restate` could not keep; what stands where the port is to be again, stays there."""
-    if _place(state.port, state.target) == _place(port, target):
+    """Closes a device that `restate` could not keep; one that the port is to have again stays there."""
+    if stays(state, port, target):
         state.device.close()
     else:
         detach(cluster, state)
@@ -78,9 +93,13 @@ def release(cluster: str, state: PortState, port: LocalPort, target: str) -> Non
 
 def detach(cluster: str, state: PortState) -> None:
     """Closes the device, and removes what would outlive that."""
+    name = _outlives(cluster, state.port)
+    if not state.veth:
+        with contextlib.suppress(OSError):
+            name = called(state)
     state.device.close()
     if state.veth or state.port.attach.kind in _PACKETS:
-        remove(cluster, state.port)
+        _remove(cluster, state.port, name)
 
 
 def each_at_once(gone: Callable[[PortState], None], states: Iterable[PortState]) -> list[OSError | WeftError]:
@@ -102,10 +121,14 @@ def each_at_once(gone: Callable[[PortState], None], states: Iterable[PortState])
 
 def remove(cluster: str, port: LocalPort) -> None:
     """Removes a port's device from the host's namespace, if it is there and ours; releases an interface."""
+    _remove(cluster, port, _outlives(cluster, port))
+
+
+def _remove(cluster: str, port: LocalPort, name: str) -> None:
     channel = Channel()
     try:
         links = Links(channel)
-        link = links.get(_outlives(cluster, port))
+        link = links.get(name)
         alias = names.parse_alias(link.alias, cluster) if link else None
         if link is None or alias is None or alias.kind is not DeviceKind.PORT or alias.name != port.name:
             return
@@ -124,26 +147,16 @@ def _outlives(cluster: str, port: LocalPort) -> str:
     return names.veth(cluster, port.name)
 
 
-def _end_name(port: LocalPort) -> str:
-    """What the end point's own device is called."""
-    return names.bridge(port.segment) if port.attach.kind is AttachKind.HOST else port.attach.interface
-
-
-def _place(port: LocalPort, target: str) -> tuple[object, ...]:
-    """Where the port's device stands, by name."""
-    return *port.attach.place, target, _end_name(port)
-
-
 def _mend(cluster: str, state: PortState) -> None:
     """States everything of the device anew. Raises WeftError, OSError."""
     port = state.port
     _same_home(state)
     if state.veth:
         _near(names.veth(cluster, port.name), port.mtu)
-    inside = _inside(state)
-    channel = Channel(namespace=inside)
+    home = inside(state)
+    channel = Channel(namespace=home)
     try:
-        _end(channel, inside, port, _end_name(port), None if state.veth else _alias(cluster, port))
+        _end(channel, home, port, device_name(port), None if state.veth else _alias(cluster, port))
     finally:
         channel.close()
 
@@ -160,14 +173,18 @@ def _near(name: str, mtu: int) -> None:
 
 def flaws(state: PortState) -> list[str]:
     """What is wrong with a port's device beyond the plan's attributes. Raises WeftError, OSError."""
-    port, inside = state.port, _inside(state)
+    port, name = state.port, device_name(state.port)
     if state.gone:
         return [state.gone]
     if port.attach.kind is AttachKind.INTERFACE:
         return []
     _same_home(state)
-    name = port.attach.target if port.attach.kind is AttachKind.TAP else _end_name(port)
-    channel = Channel(namespace=inside)
+    try:
+        if (now := called(state)) != name:
+            return [f"{name} is called {now}"]
+    except OSError:
+        return [f"{name} is gone"]
+    channel = Channel(namespace=inside(state))
     try:
         link = Links(channel).get(name)
         if link is None:
@@ -188,13 +205,9 @@ def flaws(state: PortState) -> list[str]:
     return found
 
 
-def _inside(state: PortState) -> Namespace:
-    return state.target if state.port.attach.kind is AttachKind.NAMESPACE else None
-
-
 def _same_home(state: PortState) -> None:
     """Raises WeftError where the end point's namespace is gone: our device keeps it alive, but its name says so."""
-    if _inside(state) is None:
+    if inside(state) is None:
         return
     where = f"port {state.port.name}"
     namespace.required(state.target, by=where)
@@ -204,11 +217,6 @@ def _same_home(state: PortState) -> None:
 
 def _alias(cluster: str, port: LocalPort, **more: str) -> str:
     return str(Alias(cluster, DeviceKind.PORT, port.name, {"attach": str(port.attach.kind)} | more))
-
-
-def _foreign(name: str, where: str) -> WeftError:
-    what = f"{where} has a device {name} already, which is not weft's"
-    return WeftError(Kind.FAILED, what, where=name, remedy="choose another name, or remove that device")
 
 
 def _host(cluster: str, port: LocalPort, target: str) -> PortState:
@@ -222,7 +230,7 @@ def _namespace(cluster: str, port: LocalPort, target: str) -> PortState:
 
 def _end_point(cluster: str, port: LocalPort, target: str, inside: Namespace) -> PortState:
     remove(cluster, port)  # a pair that an earlier forwarder left
-    name = _end_name(port)
+    name = device_name(port)
     try:
         return _own_tap(cluster, port, target, name, inside)
     except WeftError as error:
@@ -237,7 +245,7 @@ def _own_tap(cluster: str, port: LocalPort, target: str, name: str, inside: Name
     try:
         links = Links(channel)
         if links.get(name):
-            raise _foreign(name, f"namespace '{inside}'" if inside else "the host")
+            raise foreign(name, f"namespace '{inside}'" if inside else "the host")
         device = Tap(name, inside)
         try:
             _end(channel, inside, port, name, _alias(cluster, port))
@@ -267,10 +275,12 @@ def _end(channel: Channel, inside: Namespace, port: LocalPort, name: str, alias:
 
 
 def _bound(channel: Channel, link: Link, mtu: int) -> None:
-    """No frame bigger than one train: a few octets more would cost a system call of their own."""
+    """No frame bigger than one train, since a few octets more would cost a system call of their own, and none of more
+    segments than are taken."""
     largest = _TRAIN // (mtu + _HEADERS) * (mtu - 52) + _SPARE
+    bounds = m.u32(_GSO_MAX_SIZE, min(largest, 65536)) + m.u32(_GSO_MAX_SEGS, SEGMENTS_MAX)
     try:
-        channel.request(RTM_NEWLINK, 0, Change().encode(link.index) + m.u32(_GSO_MAX_SIZE, min(largest, 65536)))
+        channel.request(RTM_NEWLINK, 0, Change().encode(link.index) + bounds)
     except NetlinkError:
         pass  # an older kernel: trains are cut in two
 
@@ -287,6 +297,7 @@ def _pair(cluster: str, port: LocalPort, target: str, end: str, inside: Namespac
                 link = Links(here).create(near, Peer(end, port.mac, port.mtu, fd))
         else:
             link = Links(here).create(near, Peer(end, port.mac, port.mtu))
+        switch_off(end, _UNTOLD, inside)
         Links(here).change(link, Change(up=True))
         _quiet(name)
         _end(there, inside, port, end, None)
@@ -329,7 +340,7 @@ def _settle(cluster: str, port: LocalPort, fresh: bool = False) -> None:
         alias = names.parse_alias(link.alias, cluster)
         ours = fresh or (alias is not None and alias.kind is DeviceKind.PORT and alias.name == port.name)
         if not ours and (own or alias):
-            raise _foreign(name, "the host")
+            raise foreign(name, "the host")
         there = tuple(text for text in addresses.of(link) if own or not text.startswith("fe80:"))
         if own:
             addresses.make(link, (), there)

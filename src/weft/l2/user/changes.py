@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.l2.user import attach, control
+from weft.l2.user import attach, control, naming
 from weft.l2.user.engine import Engine
 from weft.l2.user.iptunnel.changes import TunnelChanges
 from weft.l2.user.receiver import Receivers, interface
@@ -62,6 +62,7 @@ class Changes:
                 elif rebuild:
                     fresh = SegmentState(segment, underlay)
                     fresh.switch.ports = state.switch.ports
+                    self._engine.ingress.forget(state)
                     self._world.segments[segment.key] = fresh
                 else:
                     state.state(segment, underlay)
@@ -77,17 +78,35 @@ class Changes:
         return self._world.underlays[place]
 
     def _join(self, underlay: Underlay, segment: Segment) -> None:
-        if segment.group is None or segment.group in underlay.groups:
+        if segment.group is None:
             return
-        index = interface(segment.vtep, f"segment {segment.key}", outside.lender())
-        receiver = underlay.join(segment.group, index)
-        self._engine.watch_receiver(underlay, receiver)
+        there = segment.group in underlay.groups
+        receiver = underlay.join(segment.group, _device(segment))
+        if not there:
+            self._engine.watch_receiver(underlay, receiver)
+
+    def flaws(self) -> dict[SegmentKey, tuple[str, ...]]:
+        """What is wrong with segments: a group whose device does not hold the VTEP address any more."""
+        found: dict[SegmentKey, tuple[str, ...]] = {}
+        devices: dict[str, int] = {}
+        for key, state in self._world.segments.items():
+            if state.segment.group is None:
+                continue
+            try:
+                device = devices.setdefault(state.segment.vtep, 0) or _device(state.segment)
+            except (WeftError, OSError):
+                continue  # the address is nowhere, and may come back
+            devices[state.segment.vtep] = device
+            if device != state.underlay.device:
+                found[key] = (f"group {state.segment.group} is not joined on the device of {state.segment.vtep}",)
+        return found
 
     def _unset_segment(self, key: SegmentKey) -> None:
         for state in [each for each in self._world.ports.values() if each.port.segment == key]:
             self._unset_port(state.port)
         with self._engine.still():
-            self._world.segments.pop(key, None)
+            if gone := self._world.segments.pop(key, None):
+                self._engine.ingress.forget(gone)
         self._tidy()
 
     def _tidy(self) -> None:
@@ -111,6 +130,8 @@ class Changes:
         if there is not None:
             if (there.port, there.target) == (port, target) and attach.sound(there):
                 return
+            if naming.stays(there, port, target):
+                naming.rename(self._cluster, there, port)
             made = attach.restate(self._cluster, there, port, target)
             self._unplug(there)
             if made is None:
@@ -147,3 +168,8 @@ class Changes:
             del self._world.ports[there.port.name]
             if state := self._world.segments.get(there.port.segment):
                 self._world.ears.gone(there.port.segment, state.switch.unplug(there.port.name))
+
+
+def _device(segment: Segment) -> int:
+    """The index of the device that holds a segment's VTEP address. Raises WeftError."""
+    return interface(segment.vtep, f"segment {segment.key}", outside.lender())

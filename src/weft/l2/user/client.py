@@ -13,12 +13,15 @@ import subprocess
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from weft.l2.datapath import Event
 from weft.l2.user import control, count, process
 from weft.l2.user.line import Line
 from weft.model.errors import Kind, WeftError
 from weft.netlink import namespace
+
+log = structlog.get_logger("weft.user")
 
 
 class Client:
@@ -90,13 +93,14 @@ class Client:
             try:
                 while more := self._alerts.recv(65536):
                     self._pending += more
-                self._deafen()
-                found.append(Event("the forwarder ended"))
+                ended = True
             except BlockingIOError:
-                pass
+                ended = False
             except OSError:
+                ended = True
+            if ended:
                 self._deafen()
-                found.append(Event("the forwarder ended"))
+                found.append(self._broke("the forwarder ended"))
         return [*found, *self._told()]
 
     def events_fd(self) -> int:
@@ -173,5 +177,11 @@ class Client:
 
     def _told(self) -> list[Event]:
         """Whole messages among what came over the alert connection."""
-        told = control.messages(self._pending)
-        return [Event(message.what, message.key) for message in told if isinstance(message, control.Alert)]
+        alerts = [each for each in control.messages(self._pending) if isinstance(each, control.Alert)]
+        return [Event(each.what, each.key) if each.key else self._broke(each.what) for each in alerts]
+
+    def _broke(self, what: str) -> Event:
+        """Tells people, since all that is seen of it otherwise is what is put back."""
+        with contextlib.suppress(OSError, WeftError):  # the host may be gone, and all with it
+            log.error("forwarder", what=what, said=process.last_words(self._directory()))
+        return Event(what)

@@ -96,7 +96,7 @@ class UserDatapath:
             if len(found.fdb):
                 learned[key] = found
             ports |= {port.name: port for port in each.ports}
-            flaws |= dict(each.flaws.items())
+            flaws |= {name or key: found for name, found in each.flaws.items()}
         self._devices = tuple(device for port in ports.values() if (device := self._device(port)))
         self._learn()
         return Observed(segments, tables, ports, flaws, learned)

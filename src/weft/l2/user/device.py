@@ -25,6 +25,7 @@ from weft.netlink.namespace import Namespace, entered, socket_in
 Buffers = Sequence[bytes | bytearray | memoryview]
 
 _TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ, _TUNSETSNDBUF = 0x400454CA, 0x400454D0, 0x400454D8, 0x400454D4
+_TUNGETIFF = 0x800454D2
 _IFF_TUN, _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x0002, 0x1000, 0x4000
 _TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN, _TUN_F_USO4, _TUN_F_USO6 = 1, 2, 4, 8, 32, 64
 _TCP_TOO = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
@@ -48,6 +49,9 @@ class Device(Protocol):
     def write(self, parts: Buffers) -> None: ...
 
     def close(self) -> None: ...
+
+    def name(self) -> str:
+        """What it is called now. Raises OSError where it is gone."""
 
 
 class Tap:
@@ -85,6 +89,10 @@ class Tap:
 
     def close(self) -> None:
         os.close(self.fd)
+
+    def name(self) -> str:
+        asked = fcntl.ioctl(self.fd, _TUNGETIFF, bytes(40))  # struct ifreq
+        return asked[:16].rstrip(b"\0").decode()
 
 
 def _offload(fd: int, more: int) -> None:
@@ -146,6 +154,12 @@ class PacketSocket:
 
     def close(self) -> None:
         self._socket.close()
+
+    def name(self) -> str:
+        found: str = self._socket.getsockname()[0]
+        if not found:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        return found
 
 
 def _retag(buffer: memoryview, size: int, aux: bytes) -> int:

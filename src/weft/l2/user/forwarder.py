@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import logging
 import os
 import signal
 import sys
@@ -38,12 +37,14 @@ def main() -> int:
             return TAKEN  # its holder has ended just now and taken the file with it
     except (BlockingIOError, FileNotFoundError):
         return TAKEN
-    os.ftruncate(pid, 0)
-    os.write(pid, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # there is no room: the lock says it all
+        os.ftruncate(pid, 0)
+        os.write(pid, f"{os.getpid()}\n".encode())
 
     socket_path = options.directory / "control.sock"
     socket_path.unlink(missing_ok=True)  # one that was killed listens until its devices are removed
     inherited = workers(options.directory)
+    from weft.l2.user import saying
     from weft.l2.user.forwarding import Forwarding
     from weft.l2.user.front.front import Front
     from weft.l2.user.receiver import Own
@@ -52,7 +53,7 @@ def main() -> int:
     from weft.netlink import outside
     from weft.netlink.namespace import entered, path
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    saying.begin()
     where = path(options.namespace) if options.namespace else None
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's ^C is for the agent
     with contextlib.suppress(OSError):  # what carries everybody's packets goes first, as the kernel's own would

@@ -7,6 +7,7 @@ it whatever the namespace is called there, and hosts of a lab do not meet.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -18,11 +19,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 import weft
 from weft.l2.user import control
 from weft.model.errors import Kind, WeftError
+from weft.netlink import outside
 from weft.netlink.namespace import Namespace, entered
 
 TAKEN = 3  # exit code of a forwarder that finds another one serving its host
@@ -30,6 +33,8 @@ _PATIENCE = 20.0  # seconds for a forwarder to end
 _STARTING = 50.0  # seconds for one to answer
 _REMOVAL = 45.0  # of them, for the kernel to remove the devices of one that was killed: tens of milliseconds each
 _WORKER = b"weft.l2.user.front.process"  # in its command
+_FULL, _READ_ONLY = "make room there, see: df -h {0}; df -i {0}", "mount it writable, see: findmnt -T {0}"
+_REMEDIES = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _READ_ONLY}
 _FLOCK = struct.Struct("hhqqi0q")  # struct flock of 64-bit Linux
 
 
@@ -47,7 +52,7 @@ def run_directories(namespace: Path) -> list[Path]:
 
 def forget(directory: Path) -> None:
     """Removes what a forwarder keeps there, the lock last; the directory too, unless somebody starts the next one."""
-    for name in ("control.sock", "log", "workers", "pid"):
+    for name in ("control.sock", "log", "log.before", "workers", "pid"):
         (directory / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         directory.rmdir()
@@ -154,19 +159,47 @@ def hung(directory: Path) -> WeftError:
     )
 
 
+def _written(log: Path) -> BinaryIO:
+    """A new log, with room for what a forwarder says when it can do nothing else. Raises WeftError."""
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > 1:
+            log.replace(log.with_name("log.before"))  # it may tell why the one before ended
+        output = open(log, "wb", buffering=0)  # noqa: SIM115
+        try:
+            output.write(b"\n")
+        except OSError:
+            output.close()
+            raise
+    except OSError as error:
+        where, words = error.filename or log, (error.strerror or str(error)).lower()
+        there = next(each for each in log.parents if each.exists())
+        remedy = _REMEDIES.get(error.errno or 0, "let this user write there").format(there)
+        what = f"the forwarder does not start: cannot write {where}: {words}"
+        raise WeftError(Kind.FAILED, what, where="user datapath", remedy=remedy) from error
+    return output
+
+
+def last_words(directory: Path) -> str:
+    """The last line that the forwarder said, such as why it ended. Raises OSError."""
+    lines = (directory / "log").read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
 def start(
     directory: Path, cluster: str, namespace: str | None, workers: int
 ) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Starts a forwarder, and connects to it or to one that was faster. Raises WeftError with what it said."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-m", "weft.l2.user.forwarder", str(directory), "--cluster", cluster]
     command += ["--namespace", namespace] if namespace else []
     command += ["--workers", str(workers)]
     found = os.pathsep.join([str(Path(weft.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     # The same weft as ours; and no pool of threads for what numpy computes here.
     environment = os.environ | {"PYTHONPATH": found, "OPENBLAS_NUM_THREADS": "1"}
+    if lender := outside.lender():
+        environment[outside.ENVIRONMENT] = os.path.abspath(lender)  # it works elsewhere
     said = directory / "log"
-    with open(said, "wb") as output:
+    with _written(said) as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -184,7 +217,9 @@ def start(
         if connection is not None:
             return connection, process
         time.sleep(0.01)
-    lines = said.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
     raise WeftError(
-        Kind.FAILED, f"the forwarder does not start: {lines[-1]}", where="user datapath", remedy=f"see {said}"
+        Kind.FAILED,
+        f"the forwarder does not start: {last_words(directory)}",
+        where="user datapath",
+        remedy=f"see {said}",
     )

@@ -6,6 +6,7 @@ one VTEP address and UDP port by SO_REUSEPORT; which of them a datagram is for, 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import socket
@@ -19,6 +20,7 @@ from weft.netlink.addresses import Addresses
 from weft.netlink.channel import Channel
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
+_UDP_NO_CHECK6_RX = 102
 ROOM = 8 << 20  # octets that may wait
 _IP_MULTICAST_ALL, _IP_RECVTOS, _IPV6_RECVTCLASS, _IPV6_MULTICAST_ALL = 49, 13, 66, 29
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
@@ -72,6 +74,7 @@ def unicast(address: str, port: int, lender: str | None, shared: bool = False) -
         if ipv6:
             receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             receiver.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
+            offered(receiver, _UDP_NO_CHECK6_RX, 1)  # RFC 7348 section 5: without a checksum, too (RFC 6935)
         else:
             receiver.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
         offered(receiver, UDP_GRO, 1)
@@ -96,23 +99,40 @@ def member(
     With `before` others may have the same group and port; it is called before the group is joined.
     """
     receiver = unicast(group, port, lender, shared=before is not None)
-    packed = ipaddress.ip_address(group).packed
     try:
         if before is not None:
             before(receiver)
         if ":" in group:
-            receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed + struct.pack("=I", interface))
             receiver.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
         else:
             receiver.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-            request = packed + socket.inet_aton(vtep) + struct.pack("=i", interface)
-            receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+        enter(receiver, group, interface)
     except OSError as error:
         receiver.close()
         remedy = "sysctl -w net.ipv4.igmp_max_memberships=1024" if error.errno == errno.ENOBUFS else ""
         words = (error.strerror or "").lower()
         raise WeftError(Kind.FAILED, f"cannot join the group: {words}", where=group, remedy=remedy) from error
     return receiver
+
+
+def enter(receiver: socket.socket, group: str, interface: int, left: int = 0) -> None:
+    """Makes a socket a member of its group on the device with this index, and no more on the one that was `left`.
+    Raises OSError."""
+    level, add, drop = socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.IP_DROP_MEMBERSHIP
+    if ":" in group:
+        level, add, drop = socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.IPV6_LEAVE_GROUP
+    if left:
+        with contextlib.suppress(OSError):  # the membership went with the device
+            receiver.setsockopt(level, drop, _request(group, left))
+    receiver.setsockopt(level, add, _request(group, interface))
+
+
+def _request(group: str, interface: int) -> bytes:
+    """struct ipv6_mreq; struct ip_mreqn."""
+    packed = ipaddress.ip_address(group).packed
+    if ":" in group:
+        return packed + struct.pack("=I", interface)
+    return packed + struct.pack("=4xi", interface)
 
 
 def interface(vtep: str, where: str, lender: str | None) -> int:

@@ -4,8 +4,9 @@ In: one socket on the VTEP address, and one for each multicast group, with UDP_G
 one flow and size as a train. Out: sockets with source ports of their own, among which the inner flow's hash chooses
 (RFC 7348 section 5: entropy); UDP_SEGMENT sends a train with one call. The kernel computes outer checksums, which are
 never zero here. A route by IPsec takes no trains, nor does, before Linux 6.11, a device that computes no checksums
-(EIO; udp_send_skb in net/ipv4/udp.c): they go there as single datagrams. "Don't fragment" is set (RFC 7348 section 4.3: VTEPs must not fragment), TTL is 64, for groups too.
-Where a protocol has one port at both ends (flannel's), one socket does both.
+(EIO; udp_send_skb in net/ipv4/udp.c): they go there as single datagrams. "Don't fragment" is set (RFC 7348 section 4.3:
+VTEPs must not fragment), TTL is 64, for groups too. Where a protocol has one port at both ends (flannel's), one socket
+does both.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Underlay:
         self._ipv6 = ":" in vtep
         self._family = socket.AF_INET6 if self._ipv6 else socket.AF_INET
         self.groups: dict[str, socket.socket] = {}
+        self.device = 0  # index of the one that groups are on
         self._singly: dict[str, int] = {}  # VTEPs that get so many trains as single datagrams
         self._told: list[tuple[int, int, bytes]] = []  # what came beside the last datagrams, and what it means
         self._means = (0, 0)
@@ -96,15 +98,27 @@ class Underlay:
         return [sender.getsockname()[1] for sender in self._senders]
 
     def join(self, group: str, interface: int) -> socket.socket:
-        """Listens to a group on the interface with this index; the socket to wait on. Raises WeftError."""
-        if group in self.groups:
-            return self.groups[group]
-        receiver = self._receivers.group(self.vtep, self.port, group, interface)
-        if self._ipv6:
-            for sender in self._senders:
+        """Listens to a group on the device with this index; the socket to wait on. All groups are on one device. Raises
+        WeftError, OSError."""
+        if interface != self.device:
+            self._move(interface)
+        if group not in self.groups:
+            self.groups[group] = self._receivers.group(self.vtep, self.port, group, interface)
+        return self.groups[group]
+
+    def _move(self, interface: int) -> None:
+        """The VTEP address is on this device now. Raises OSError."""
+        for group, receiver in self.groups.items():
+            receiving.enter(receiver, group, interface, left=self.device)
+        for sender in self._senders:
+            if self._ipv6:
                 sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, interface)
-        self.groups[group] = receiver
-        return receiver
+            else:
+                own = socket.inet_aton(self.vtep)
+                sender.setsockopt(
+                    socket.IPPROTO_IP, socket.IP_MULTICAST_IF, bytes(4) + own + struct.pack("=i", interface)
+                )
+        self.device = interface
 
     def leave(self, group: str) -> None:
         if receiver := self.groups.pop(group, None):

@@ -74,10 +74,10 @@ class Worker:
     def observe(self) -> control.State:
         world, now = self._world, time.monotonic()
         self._remembered()
-        held = []
+        held, ill = [], self._changes.flaws()
         for key, state in world.segments.items():
             ports = [each for each in world.ports.values() if each.port.segment == key]
-            flaws = {each.port.name: tuple(_flaws(each)) for each in ports}
+            flaws = {each.port.name: tuple(_flaws(each)) for each in ports} | {"": ill.get(key, ())}
             held.append(
                 control.Held(
                     state.segment,
@@ -93,9 +93,15 @@ class Worker:
         engine, world = self.engine, self._world
         carriers = (engine.egress, engine.ingress, self._inject, engine.tunnel_egress, engine.tunnel_ingress)
         tallies = [carrier.tally for carrier in carriers]
+        for tally in tallies:
+            tally.keep({*world.ports, *world.tunnels}, world.segments)
+
+        def total(kind: str) -> Counter[Any]:
+            copies = [Counter(dict(getattr(tally, kind))) for tally in tallies]  # others go on to write
+            return sum(copies, Counter())
 
         def columns(kinds: tuple[str, ...]) -> dict[Any, tuple[int, int, int, int]]:
-            sums: list[Counter[Any]] = [sum((getattr(t, kind) for t in tallies), Counter()) for kind in kinds]
+            sums = [total(kind) for kind in kinds]
             names = set().union(*sums)
             return {name: (sums[0][name], sums[1][name], sums[2][name], sums[3][name]) for name in names}
 
@@ -104,7 +110,7 @@ class Worker:
         return control.Counts(
             {name: counts for name, counts in ports.items() if name in world.ports or name in world.tunnels},
             tuple((key, counts) for key, counts in segments.items() if key in world.segments),
-            dict(sum((t.drops for t in tallies), Counter({"punt": world.ears.dropped}))),
+            dict(total("drops") + Counter({"punt": world.ears.dropped})),
         )
 
     def inject(self, request: control.Inject) -> None:

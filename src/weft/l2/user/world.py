@@ -7,8 +7,9 @@ are looked up in. Whoever changes one changes the other here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from weft.plan.tables import Rows, Table, Tables
 from weft.wire.vxlan import Vxlan
 
 _ETHERNET = 14
+Name = TypeVar("Name", str, SegmentKey)
 
 
 @dataclass(slots=True)
@@ -121,7 +123,7 @@ def _mac(value: int) -> bytes:
 
 @dataclass(slots=True)
 class Tally:
-    """Counters of one worker, which alone writes them: (packets, octets) by port or segment, drops by reason."""
+    """Counters of one carrier, which alone adds to them: (packets, octets) by port or segment, drops by reason."""
 
     port_in: Counter[str] = field(default_factory=Counter)
     port_in_octets: Counter[str] = field(default_factory=Counter)
@@ -132,6 +134,18 @@ class Tally:
     tunnel_out: Counter[SegmentKey] = field(default_factory=Counter)
     tunnel_out_octets: Counter[SegmentKey] = field(default_factory=Counter)
     drops: Counter[str] = field(default_factory=Counter)
+
+    def keep(self, ports: Container[str], segments: Container[SegmentKey]) -> None:
+        """Forgets the others; may be called by any thread."""
+        for of_ports in (self.port_in, self.port_in_octets, self.port_out, self.port_out_octets):
+            _keep(of_ports, ports)
+        for of_segments in (self.tunnel_in, self.tunnel_in_octets, self.tunnel_out, self.tunnel_out_octets):
+            _keep(of_segments, segments)
+
+
+def _keep(counts: Counter[Name], there: Container[Name]) -> None:
+    for name in [name for name in list(counts) if name not in there]:
+        counts.pop(name, None)
 
 
 @dataclass(slots=True)

@@ -181,7 +181,7 @@ def test_a_worker_that_hangs_holds_nobody_else_s_networks(underlay: Underlay) ->
         def mended() -> bool:
             return not mine.apply(diff(wanted, mine.observe())).failed
 
-        assert eventually(mended, 20)
+        assert eventually(mended)
         assert diff(wanted, mine.observe()) == []
         assert (pids(mine)[0], alive(workers[1])) == (workers[0], False)
         assert reaches(underlay, B4, source="c")
@@ -191,6 +191,27 @@ def narrower(wanted: NodePlan) -> NodePlan:
     """With another MTU."""
     segments = {key: replace(segment, mtu=1400) for key, segment in wanted.segments.items()}
     return replace(wanted, segments=segments, ports={name: replace(p, mtu=1400) for name, p in wanted.ports.items()})
+
+
+def test_a_worker_without_networks_ends_and_what_it_dropped_stays_counted(underlay: Underlay) -> None:
+    with networks(underlay, OPEN) as (mine, _):
+        front, workers, wanted = mine.pid, pids(mine), plan(underlay, 0, OPEN)
+        mine.events_fd()
+        raw(f"{underlay.prefix}c", "eth0", Ethernet("01:80:c2:00:00:0e", MACS[0], 0x88CC).encode(bytes(46)))
+
+        def dropped() -> bool:
+            return mine.counters().drops.get("for one link") == 1
+
+        assert eventually(dropped)
+        bring(mine, Overlay(learning=True, arp=Arp.FLOOD).plan(underlay, 0))  # type: ignore[arg-type]
+        assert eventually(lambda: pids(mine) == (workers[0], 0))
+        assert eventually(lambda: not alive(workers[1]))
+        assert eventually(dropped)
+        assert not [event for event in mine.events() if "ended" in event.what]
+        bring(mine, wanted)  # type: ignore[arg-type]
+        assert (mine.pid, pids(mine)[0]) == (front, workers[0])
+        for here, _ in NAMES.values():
+            assert reaches(underlay, B4, source=here)
 
 
 def test_with_its_front_every_worker_ends(underlay: Underlay) -> None:

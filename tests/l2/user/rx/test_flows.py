@@ -384,3 +384,24 @@ def test_strangers_put_nothing_in_and_flows_are_bounded(monkeypatch: pytest.Monk
         host.comes((bytes(frame),), MEMBER, 0, 5000)
         assert len(held) <= 4
     assert held
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_train_longer_than_the_mtu_is_dropped_as_each_of_it_would_be(remembers: bool) -> None:
+    host, train = forward(remembers, []), tuple(datagrams(tcp(bytes(480)), 100))
+    for mtu, taken in ((140, 1), (139, 1), (140, 2)):
+        host.segment(replace(SEGMENT, mtu=mtu))
+        host.comes(train, MEMBER, 0, 5000)
+        assert len(host.devices[0].taken) == taken
+    drops = Counter[str]()
+    for tally in (*host.tallies, host.ingress.tally):
+        drops += tally.drops
+    assert drops == {"oversized": 5}
+
+
+def test_a_segment_that_is_gone_is_not_kept_in_memory() -> None:
+    host = forward(True, [comes(SHORT), comes(SHORT)])
+    assert host.state is not None
+    assert host.ingress._flows._flows
+    host.ingress.forget(host.state)
+    assert not host.ingress._flows._flows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,6 +86,20 @@ def test_a_whole_64_kib_frame_is_one_train() -> None:
 def test_headers_that_lie_are_refused(frame: bytes, offload: Offload) -> None:
     train = split(memoryview(bytearray(frame)), offload, HEADER)
     assert train is None or train.segments <= SEGMENTS_MAX
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_big_frames_of_a_tunnel_are_refused(version: int) -> None:
+    """Whose inner headers would have to be cut with the rest: what the offload header tells of them is not enough."""
+    inner, (src, dst) = tcp(bytes(3000), version=version), HOSTS[version]
+    body = Udp(1000, 4789).encode(HEADER + inner, PseudoHeader(src, dst))
+    packet = IPv4(src, dst, 17).encode(body) if version == 4 else IPv6(src, dst, 17).encode(body)
+    outer = Ethernet(B, A, IPV4 if version == 4 else IPV6).encode(packet)
+    start = len(outer) - len(inner) + (34 if version == 4 else 54)
+    kind = vnet.GSO_TCPV4 if version == 4 else vnet.GSO_TCPV6
+    lie = Offload(vnet.NEEDS_CSUM, kind, start + 20, 1000, start, 16)
+    assert split(memoryview(bytearray(outer)), lie, HEADER) is None
+    assert split_udp(memoryview(bytearray(outer)), Offload(1, vnet.GSO_UDP_L4, 0, 1000, start, 6), HEADER) is None
 
 
 def test_too_many_segments_are_refused() -> None:

@@ -44,6 +44,7 @@ class Child:
     ) -> None:
         self.number = number
         self.lent: set[Name] = set()
+        self.worked = time.monotonic()  # when it was last seen to have a segment
         self._told, self._passed, self._ended = told, passed, ended
         feed, feed_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.strays, strays_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,8 +1,9 @@
 """The front: it forwards nothing, and is one forwarder to the agent. Its workers forward, each its own segments.
 
 Changes go to the worker of their segment; answers are put together. A worker is started when the first segment is
-placed on it. One that ends takes its segments with it: the agent is told, sees them no more, and makes them again. The
-kernel takes its time to remove many devices; the networks of other workers do not wait for that.
+placed on it, and ends some time after the last one has gone. One that ends by itself takes its segments with it: the
+agent is told, sees them no more, and makes them again. The kernel takes its time to remove many devices; the networks
+of other workers do not wait for that.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from weft.l2.user.front.hearing import Hearing
 from weft.l2.user.front.placing import Placing, Thing
 from weft.l2.user.front.sockets import Name, Sockets, drain, named
 from weft.l2.user.front.strays import read
+from weft.l2.user.server import IDLE
 from weft.model.errors import Kind, WeftError
 from weft.model.network import SegmentKey
 from weft.netlink import outside
@@ -57,7 +59,7 @@ class Front:
         self._ending: set[Child] = set()
         self._waits = 0.0  # until when an apply waits for those
         self._hearing = Hearing()
-        self._lost = 0
+        self._drops: Counter[str] = Counter()  # of the front, and of workers that had nothing left to do
         self._tell: Tell = lambda _: None
 
     @property
@@ -68,7 +70,23 @@ class Front:
         self._tell = tell
 
     def tick(self, now: float) -> None:
-        """Nothing is done now and then."""
+        """Workers without a network end, as a forwarder does. Waits for none of them."""
+        for child in list(self._children.values()):
+            if self._placing.load(child.number):
+                child.worked = now
+            elif now - child.worked > IDLE:
+                child.worked = now
+                threading.Thread(target=self._retire, args=(child,), daemon=True).start()
+
+    def _retire(self, child: Child) -> None:
+        with self._lock:
+            if self._children.get(child.number) is not child or self._placing.load(child.number):
+                return
+            if isinstance(counts := child.ask(control.Count()), control.Counts):
+                self._drops.update(counts.drops)
+            del self._children[child.number]  # whose end is not told
+            child.send(control.Stop())
+        child.stopped()
 
     def close(self) -> None:
         with self._lock:
@@ -216,7 +234,7 @@ class Front:
     def count(self) -> control.Counts:
         with self._lock:
             found = self._every(control.Count(), control.Counts)
-        drops = Counter({"queue full": self._lost} if self._lost else {})
+        drops = self._drops.copy()
         ports: dict[str, tuple[int, int, int, int]] = {}
         for counts in found:
             ports |= counts.ports
@@ -271,7 +289,7 @@ class Front:
         try:
             self._children[-1 if owner is None else owner].strays.send(message, socket.MSG_DONTWAIT)
         except (KeyError, OSError):
-            self._lost += -(-len(stray.octets) // stray.size)
+            self._drops["queue full"] += -(-len(stray.octets) // stray.size)
 
     def _lose(self, child: Child) -> None:
         """It ends, and has nothing any more."""

@@ -41,6 +41,10 @@ class Placing:
     def on(self, worker: int) -> set[Thing]:
         return {thing for thing, there in self._of.items() if there == worker}
 
+    def load(self, worker: int) -> int:
+        """How many are there."""
+        return self._load[worker]
+
     def place(self, thing: Thing) -> int:
         """Where it is from now on, if it was nowhere."""
         if thing in self._of:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import socket
 import sys
 from typing import cast
 
+from weft.l2.user import saying
 from weft.l2.user.front.feed import Fed
 from weft.l2.user.front.strays import Strays
 from weft.l2.user.server import Server
@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("strays", type=int, help="descriptor of weft.l2.user.front.strays")
     parser.add_argument("--cluster", default="default")
     options = parser.parse_args()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    saying.begin()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's ^C is for the agent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.setswitchinterval(0.0005)  # seconds

@@ -198,6 +198,10 @@ class FlowCache:
             tally.port_out[name] += taken * each
             tally.port_out_octets[name] += octets
 
+    def forget(self, state: SegmentState) -> None:
+        """The flows of a segment, which they would keep in memory."""
+        self._flows = {key: flow for key, flow in self._flows.items() if flow.state is not state}
+
     def remember(self, state: SegmentState, epoch: int, vtep: str, frame: bytearray | memoryview, name: str) -> None:
         """A frame that came from a VTEP with a mark that changes nothing went to the port `name` alone; `epoch`: the
         switch's, before it was asked. Tables may have changed since, in another thread."""

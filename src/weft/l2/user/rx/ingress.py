@@ -51,6 +51,10 @@ class Ingress:
             if done < (arrival.octets or 1):
                 self.take(underlay, arrival, now, done)
 
+    def forget(self, state: SegmentState) -> None:
+        """A segment is gone."""
+        self._flows.forget(state)
+
     def take(self, underlay: Underlay, arrival: Arrival, now: float, done: int = 0) -> None:
         """One datagram or train, which stands in the buffer; of a train of UDP so many octets are `done`."""
         octets, size, vtep, _ = arrival
@@ -72,9 +76,13 @@ class Ingress:
                 continue
             count = run.end - run.first
             state = self._segment(underlay, arrival.vtep, at, size, count)
-            if state is not None:
-                made = self._frame[: merged(train, run, self._frame)]
-                self._deliver(state, arrival, one(made, count), now)
+            if state is None:
+                continue
+            if size - VXLAN.front > state.longest:
+                self.tally.drops["oversized"] += count
+                continue
+            made = self._frame[: merged(train, run, self._frame)]
+            self._deliver(state, arrival, one(made, count), now)
 
     def _segment(self, underlay: Underlay, vtep: str, at: int, size: int, count: int) -> SegmentState | None:
         """The segment of the datagram at this place; None, counted `count` times, where it is not to be believed."""

@@ -18,6 +18,7 @@ from weft.l2.user.vnet import Offload
 from weft.wire.checksum import checksum
 
 _TCP, _UDP_CHECKSUM = 6, 6
+_OPTIONS = (0, 60)  # IPv6's, for each hop and for the destination
 _WORD = Struct("!H")
 SEGMENTS_MAX = 1024  # a frame that asks for more is not worth the work
 FRAME_MAX = 65536 + 64
@@ -63,7 +64,7 @@ def shape_of(frame: memoryview, offload: Offload, front: int, framing: Framing =
     tcp, mss = offload.start, offload.size
     version = 4 if offload.gso & ~vnet.GSO_ECN == vnet.GSO_TCPV4 else 6
     ip = ip_offset(frame, version, framing)
-    if ip is None or not mss or tcp < ip + (20 if version == 4 else 40) or tcp + 20 > len(frame) or tcp & 1:
+    if ip is None or not mss or tcp + 20 > len(frame) or tcp & 1 or not leads(frame, version, ip, _TCP, tcp):
         return None
     head = tcp + (frame[tcp + 12] >> 4) * 4
     length = len(frame) - head
@@ -103,6 +104,17 @@ def ip_offset(frame: memoryview, version: int, framing: Framing) -> int | None:
         return None
     at = 0 if not framing.link else 18 if frame[12] == 0x81 and frame[13] == 0 else 14
     return at if frame[at] >> 4 == version else None
+
+
+def leads(frame: memoryview, version: int, ip: int, protocol: int, upper: int) -> bool:
+    """Whether behind the IP header, with nothing but options between, that of `protocol` stands at `upper`: headers of
+    a tunnel, which would have to be cut with the rest, do not."""
+    if version == 4:
+        return frame[ip + 9] == protocol and ip + 20 <= upper == ip + (frame[ip] & 15) * 4
+    kind, at = frame[ip + 6], ip + 40
+    while kind in _OPTIONS and at < upper:
+        kind, at = frame[at], at + 8 + frame[at + 1] * 8
+    return kind == protocol and at == upper
 
 
 def put_payload(rows: Octets, payload: Octets, shape: Shape) -> None:

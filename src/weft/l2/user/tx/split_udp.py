@@ -12,7 +12,7 @@ import numpy as np
 
 from weft.l2.user.checksums import MODULUS, Octets, complement, sums, total
 from weft.l2.user.framing import VXLAN, Framing
-from weft.l2.user.tx.split import FRAME_MAX, INDEX, SEGMENTS_MAX, Shape, Train, ip_offset, put_payload
+from weft.l2.user.tx.split import FRAME_MAX, INDEX, SEGMENTS_MAX, Shape, Train, ip_offset, leads, put_payload
 from weft.l2.user.vnet import Offload
 
 _UDP, _HEADER = 17, 8
@@ -29,7 +29,7 @@ def split_udp(frame: memoryview, offload: Offload, front: bytes, framing: Framin
         return None
     version, ip = found[0]
     count = -(-(len(frame) - head) // size)
-    if udp < ip + (20 if version == 4 else 40) or count > SEGMENTS_MAX:
+    if not leads(frame, version, ip, _UDP, udp) or count > SEGMENTS_MAX:
         return None
     base, width = len(front), len(front) + head + size
     last = len(frame) - head - (count - 1) * size
