@@ -122,11 +122,16 @@ def test_an_agents_life(host: Host) -> None:
     looked = host.run("show", "fdb", "--node", host.node, "-o", "json")
     assert json.loads(looked.stdout) == rows
     assert "looking at the datapath instead" in looked.stderr
+    blind = host.run("--store", "sqlite:///nowhere/weft.db", "show", "fdb", "--node", host.node, "-o", "json")
+    assert [(row["vtep"], row["state"]) for row in json.loads(blind.stdout)] == [("192.168.33.2", "held")]
+    assert "so what was planned is not known" in blind.stderr
     cleaned = host.run("agent", "--node", host.node, "--cleanup")
     assert cleaned.returncode == 0, cleaned
     assert "- segment 5000 (blue)" in cleaned.stdout
     assert host.links() & {"wb5000", "wx5000"} == set()
     assert host.run("agent", "--node", host.node, "--cleanup").stdout == "nothing of ours is here\n"
+    nothing = host.run("--store", "sqlite:///nowhere/weft.db", "show", "fdb", "--node", host.node)
+    assert (nothing.returncode, nothing.stdout) == (1, "")
     after = host.run("status")
     assert after.returncode == 1, "a node that holds nothing any more is not in sync"
     assert f"{host.node}  no" in after.stdout, after

@@ -25,7 +25,8 @@ if command == "up":
     rootless.hold(name)
 if len(sys.argv) > 3:
     import numpy  # has threads: `enter` must execute the command line anew
-rootless.enter(name, dead=command == "down")
+if command != "leave":
+    rootless.enter(name, dead=command == "down")
 from weft.lab import lab
 from weft.model.file import parse
 from pathlib import Path
@@ -119,6 +120,21 @@ def test_routers_without_root(user: Ordinary, file: str) -> None:
     finally:
         done = user.run("down", "mine")
     assert done.returncode == 0, done.stderr
+
+
+def test_down_ends_forwarders_too_without_entering(user: Ordinary) -> None:
+    """As `weft lab down` does it, which may have several labs to end."""
+    from tests.lab.conftest import ROUTED
+
+    (user.home / "t.yaml").write_text(ROUTED.replace("}\n", ", datapath: user}\n", 1))
+    assert user.run("up", "mine").returncode == 0
+    holder = process.read(user.home / "state/weft/labs/mine/holder.pid")
+    assert holder
+    there = process.inside([Path(f"/proc/{holder.pid}/ns/user")], "user")
+    assert any("weft.l2.user.forwarder" in Path(f"/proc/{each.pid}/cmdline").read_text() for each in there)
+    done = user.run("leave", "mine")
+    assert done.returncode == 0, done.stderr
+    assert not [each for each in (holder, *there) if process.alive(each)]
 
 
 def test_a_lab_whose_holder_was_killed_is_stale_and_can_be_cleared(user: Ordinary) -> None:

@@ -48,7 +48,7 @@ def command(
 
     STATE: ok (planned and held), missing (planned, not held), extra (held, not planned), learned (found by the datapath
     itself), or what is wrong. Drops are counted by reason. Flows are those of Open vSwitch, names beside numbers.
-    The node's agent is asked; where none answers on this host, root looks for itself.
+    The node's agent is asked; where none answers on this host, root looks for itself; without a store all is "held".
     """
     if table not in COLUMNS:
         raise WeftError(Kind.USAGE, f"there is no table '{table}'", remedy=f"one of {', '.join(COLUMNS)}")
@@ -93,7 +93,10 @@ async def _observed(where: Place, table: str, node: str) -> list[Row]:
     from weft.compile.node import compile_node
     from weft.model.node import DatapathKind
 
-    world = (await _feed(where)).world
+    try:
+        world = (await _feed(where)).world
+    except WeftError as error:
+        return _held(where, table, node, error)
     declared = world.nodes.get(node)
     driver = open_layers(declared.datapath if declared else DatapathKind.KERNEL, where.cluster)
     try:
@@ -104,6 +107,25 @@ async def _observed(where: Place, table: str, node: str) -> list[Row]:
         return show.of(table, compile_node(world, node), driver, nodes)
     finally:
         driver.close()
+
+
+def _held(where: Place, table: str, node: str, unplanned: WeftError) -> list[Row]:
+    """As this host is, beside no plan; raises why there is none where nothing of ours is here."""
+    from weft.agent import show
+    from weft.agent.hold import as_it_is
+    from weft.agent.layers import open_layers
+    from weft.cli.driver import standing
+
+    kind = next((kind for kind, _ in standing(where.cluster)), None)
+    if kind is None:
+        raise unplanned
+    output.warn(f"{unplanned}; so what was planned is not known")
+    driver = open_layers(kind, where.cluster)
+    try:
+        rows = show.of(table, as_it_is(node, driver.observe()), driver, {})
+    finally:
+        driver.close()
+    return [row | {"state": "held"} if row.get("state") == "ok" else row for row in rows]
 
 
 async def here(where: Place) -> str:

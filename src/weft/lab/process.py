@@ -61,15 +61,15 @@ def stop(processes: Iterable[Process], patience: float = 5.0) -> None:
         time.sleep(0.01)
 
 
-def inside(namespaces: Iterable[Path]) -> list[Process]:
-    """Processes that stand in one of these network namespaces, leaving out this one and its ancestors."""
+def inside(namespaces: Iterable[Path], kind: str = "net") -> list[Process]:
+    """Processes that stand in one of these namespaces of a kind, leaving out this one and its ancestors."""
     wanted = {(found.st_dev, found.st_ino) for found in map(_stat, namespaces) if found}
     spared = _ancestors()
     result = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) in spared:
             continue
-        found = _stat(Path(entry.path, "ns/net"))
+        found = _stat(Path(entry.path, "ns", kind))
         if found and (found.st_dev, found.st_ino) in wanted and (process := of(int(entry.name))):
             result.append(process)
     return result

@@ -89,11 +89,11 @@ def enter(lab: str, *, dead: bool = False) -> None:
 
 
 def release(lab: str) -> None:
-    """Ends the lab's holder: the kernel then frees all its namespaces."""
+    """Ends the lab's holder and all else in its user namespace, such as forwarders: the kernel then frees all of it."""
     path = base() / lab / HOLDER
     found = process.read(path)
-    if found:
-        process.stop([found])
+    if found and process.alive(found):
+        process.stop([*process.inside([Path(f"/proc/{found.pid}/ns/user")], "user"), found])
     path.unlink(missing_ok=True)
 
 
