@@ -50,13 +50,12 @@ def test_console_blocks_print_what_they_say(weft: Weft) -> None:
 
 @pytest.mark.system
 def test_shell_blocks_succeed(weft: Weft) -> None:
-    fleet = blocks("yaml")[0]
-    weft.file(fleet)
-    weft.file(fleet + LAB, "lab.yaml")
+    fleet, mine = blocks("yaml")[0], os.getpid()  # what a lab makes has its name, for all of the machine to see
+    weft.file(fleet, f"fleet-{mine}.yaml")
+    weft.file(fleet + LAB, f"lab-{mine}.yaml")
     try:
         for block in blocks("shell"):
-            mine = re.sub(r"\bfleet\b(?!\.yaml)", f"fleet-{os.getpid()}", block)  # a lab's namespaces are the machine's
-            for command in mine.splitlines():
+            for command in re.sub(r"\bfleet\b|\blab(?=\.yaml)", rf"\g<0>-{mine}", block).splitlines():
                 done = shell(weft, command)
                 assert done.returncode == 0, (command, done)
     finally:

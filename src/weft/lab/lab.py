@@ -127,6 +127,7 @@ def down(name: str) -> None:
         if record.boot == state.boot_id():
             names = _namespaces(record.topology)
             switches.stop(place)
+            flannel.stop(place)  # by themselves they would try to give their leases back, to an etcd that goes as well
             process.stop(process.inside(namespace.path(each) for each in names))
             _forget_forwarders(names)
             build.remove(names)
