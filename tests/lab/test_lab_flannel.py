@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.l2.l2_world import PATIENCE
 from weft.lab import flannel, lab, process, state
 from weft.lab.state import LabState
 from weft.lab.topology import Topology
@@ -69,3 +72,15 @@ def test_a_daemon_that_does_not_get_ready_is_waited_for_as_long_as_asked(
     assert raised.value.kind is Kind.FAILED
     assert time.monotonic() - begun < 30
     assert told == [("flannel nodes ready", 0, 1)]
+
+
+@pytest.mark.system
+def test_daemons_are_killed_before_their_etcd_is_asked_to_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = lab.up(parse({"t.yaml": "nodes: {a: {vtep: 192.168.136.5}}"}), name, agents=False)
+    daemon = subprocess.Popen(["ip", "netns", "exec", f"weft-{name}-a", "sleep", "600"])
+    process.write(place.directory / "flannel-a.pid", daemon.pid)
+    asked: list[process.Process] = []
+    monkeypatch.setattr(process, "stop", lambda processes, *rest: asked.extend(processes))
+    lab.down(name)
+    assert daemon.wait(PATIENCE) == -signal.SIGKILL
+    assert daemon.pid not in [each.pid for each in asked]
