@@ -16,6 +16,7 @@ import numpy.typing as npt
 Octets = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int64]
 MODULUS = 0xFFFF
+_MODULUS = np.uint64(MODULUS)
 _NATIVE = 256 if sys.byteorder == "little" else 1
 
 
@@ -25,9 +26,21 @@ def sums(rows: Octets) -> Numbers:
     return added.astype(np.int64) * _NATIVE
 
 
-def words(data: npt.NDArray[np.uint32]) -> int:
-    """The sum of one long piece, as numbers of four octets."""
-    return int(np.add.reduce(data, dtype=np.uint64)) * _NATIVE
+def words(rows: Octets) -> npt.NDArray[Any]:
+    """Rows of an even number of octets in a row, as the largest words that are summed without losing any."""
+    return rows.view(np.uint16 if rows.shape[-1] % 4 else np.uint32)
+
+
+def remainders(rows: npt.NDArray[Any]) -> list[int]:
+    """The sum of every row of `words`, in the machine's order (`native`), less than MODULUS."""
+    added: npt.NDArray[np.uint64] = np.add.reduce(rows, axis=-1, dtype=np.uint64)
+    found: list[int] = np.remainder(added, _MODULUS, out=added).tolist()
+    return found
+
+
+def native(value: int) -> int:
+    """A sum as `remainders` tells it."""
+    return value * _NATIVE % MODULUS
 
 
 def total(data: bytes | bytearray | memoryview) -> int:

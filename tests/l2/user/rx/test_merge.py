@@ -79,6 +79,15 @@ def test_damage_stays_visible(data: st.DataObject) -> None:
     assert glances(whole) == []
 
 
+def test_damage_of_two_segments_that_is_even_in_sum_stays_visible() -> None:
+    parts = [bytearray(part) for part in datagrams(tcp(bytes(range(200)) * 5), 100)]
+    parts[2][80] += 4
+    parts[3][80] -= 4
+    whole = [bytes(part) for part in parts]
+    assert [run.first for run in read(whole).runs if run.end - run.first == 1] == [2, 3]
+    assert glances(whole) == []
+
+
 def glances(parts: list[bytes]) -> list[bytes]:
     """The packets that a train is seen to be at a glance, offload header first."""
     buffer, data = memoryview(bytearray(b"\xee" * BUFFER)), b"".join(parts)

@@ -3,8 +3,8 @@
 The headers of such a train were all made out of one: sequence numbers and identifications count up, and IPv4's checksum
 counts down with the identification (or both stand still, as RFC 6864 allows with "don't fragment"). Read as numbers of
 eight octets, with that taken off, all headers are the same; of what is compared TCP's checksum and PSH alone are left
-out, and the last datagram may be shorter. Then the first header is judged for all, and all checksums of TCP by one sum
-over the train. What is no such train, or not surely (nothing may carry into another field), is left to
+out, and the last datagram may be shorter. Then the first header is judged for all, and each datagram's checksum of TCP
+by the sum of its octets. What is no such train, or not surely (nothing may carry into another field), is left to
 weft.l2.user.rx.merge, which says what is compared and why: what is found here is what would be found there.
 
 One train may have the end of a sender's frame and the beginning of the next, which are two here, too: a datagram with
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weft.l2.user import vnet
-from weft.l2.user.checksums import MODULUS, total, words
+from weft.l2.user.checksums import MODULUS, native, remainders, total, words
 from weft.l2.user.framing import VXLAN, Framing
 from weft.l2.user.rx.layout import Layout, layout
 from weft.l2.user.rx.pieces import Pieces
@@ -88,7 +88,7 @@ class Grid:
         self._words = np.ndarray((most, width), ">u8", buffer, LEAD - before, (size, 8))
         self._checksums = np.ndarray((most,), ">u2", buffer, LEAD + tcp + 16, (size,))
         self._payloads = [self._data[at + shape.payload : at + size] for at in range(0, most * size, size)]
-        self._all = np.frombuffer(self._data, np.uint32, (most * size + 3) // 4)
+        self._rows = words(np.frombuffer(self._data, np.uint8, most * size).reshape(most, size))
         kind, start = vnet.GSO_TCPV4 if shape.version == 4 else vnet.GSO_TCPV6, tcp - shape.frame
         head = shape.payload - shape.frame
         self._offload = Offload(vnet.NEEDS_CSUM, kind, head, self._mss, start, _CHECKSUM).encode()
@@ -130,11 +130,11 @@ class Grid:
         shorter = count * size - octets
         if not 2 <= count <= len(self._payloads) or shorter >= self._mss:
             return []
-        words, steps, masks, checksums = self._cuts.get(count) or self._cut(count)
-        counted = words - steps
+        numbers, steps, masks, checksums = self._cuts.get(count) or self._cut(count)
+        counted = numbers - steps
         rows = np.bitwise_and(counted, masks, counted).tobytes()
-        begins, sums = self._begins(rows, count, shorter), checksums.tolist()
-        pseudo = 0 if begins is None else self._pseudo(count, shorter, sums)
+        begins, stated = self._begins(rows, count, shorter), checksums.tolist()
+        pseudo = 0 if begins is None else self._pseudo(count, shorter, stated)
         if begins is None or not pseudo or not self._whole(octets, count, shorter, pseudo):
             return []
         flags = bytes(self._data[shape.tcp + 13 : (count - 1) * size : size])
@@ -188,14 +188,12 @@ class Grid:
         return pseudo
 
     def _whole(self, octets: int, count: int, shorter: int, pseudo: int) -> bool:
-        """Whether all checksums are right: one sum over the train, in which those of IPv4's headers are nothing."""
+        """Whether all checksums are right: by the sums of whole datagrams, in which an IPv4 header is nothing."""
         data, (ip, tcp) = self._data, (self._shape.ip, self._shape.tcp)
-        data[octets : octets + 3] = b"\0\0\0"
-        front = total(data[:ip])
-        less = shorter
-        if self._shape.version == 6:
-            front, less = total(data[:tcp]), 0
-        return (words(self._all[: (octets + 3) // 4]) - count * (front - pseudo) - less) % MODULUS == 0
+        data[octets : octets + shorter] = bytes(shorter)
+        front, less = (total(data[:ip]), shorter) if self._shape.version == 4 else (total(data[:tcp]), 0)
+        wanted, last = native(front - pseudo), native(front - pseudo + less)
+        return remainders(self._rows[:count]) == [*[wanted] * (count - 1), last]
 
     def _frame(self, first: int, end: int, shorter: int, pseudo: int) -> Pieces:
         """What the datagrams from `first` on become, of which the last one is shorter by so many octets."""
